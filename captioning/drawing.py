@@ -1,0 +1,54 @@
+"""The picture with the attention map of each word."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from captioning.captioner import Caption
+from common.images import ImageSource, load_image
+
+_SIDE = 360  # pixels of a panel's longer side
+
+
+def draw_attention(image: ImageSource, caption: Caption, maps: torch.Tensor, out: Path) -> None:
+    """Write a PNG: the picture, then once a word with the light where the model looked.
+
+    Args:
+        image: the picture.
+        caption: its caption.
+        maps: (words, H, W), from `Captioner.attention`; each is scaled to its own largest weight.
+        out: file to write; its suffix must be one that matplotlib writes.
+
+    Raises:
+        OSError: `out` cannot be written.
+    """
+    picture = load_image(image)
+    picture.thumbnail((_SIDE, _SIDE))
+    panels = [("", np.asarray(picture))]
+    panels += [
+        (word, _overlay(picture, grid)) for word, grid in zip(caption.tokens, maps.numpy(), strict=True)
+    ]
+    columns = min(5, len(panels))
+    rows = -(-len(panels) // columns)
+    height = 2.4 * picture.height / picture.width + 0.35
+    figure = Figure(figsize=(2.4 * columns, height * rows + 0.4), layout="constrained")
+    figure.suptitle(caption.text)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, (word, pixels) in zip(axes, panels, strict=False):
+        axis.imshow(pixels)
+        axis.set_title(word, fontsize=11)
+    figure.savefig(out, dpi=110, format="png")
+
+
+def _overlay(picture: Image.Image, grid: np.ndarray) -> np.ndarray:
+    """Blend the picture, darkened, with the colour-coded map laid smoothly over all of it."""
+    scaled = Image.fromarray((255 * grid / max(float(grid.max()), 1e-9)).astype(np.uint8))
+    light = np.asarray(scaled.resize(picture.size, Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    colours = matplotlib.colormaps["inferno"](light)[..., :3] * 255
+    return np.asarray(0.45 * np.asarray(picture) + 0.55 * colours, dtype=np.uint8)

@@ -1,0 +1,108 @@
+"""Score a captioner on a captioned set: what `scripts/evaluate_captioning.py` calls."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captioning.captioner import Captioner
+from captioning.data import read_captions
+from captioning.metrics import evaluate_captions, extra_metrics
+from common.cli import UsageError
+from common.device import Precision
+from common.images import ImageError
+from common.pretrained import parameter_count
+from common.text import tokenize
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Flags of the evaluation."""
+
+    data: Path
+    """Folder with pictures and captions, in any layout that training reads."""
+    split: str = "val"
+    """Which part of it."""
+    model: str = "rooms"
+    """A bundled model, a model or run folder, or user/name on the hub."""
+    beam_size: int = 5
+    """Beams; 1 is greedy search."""
+    length_penalty: float = 1.0
+    """0 ranks captions by probability, 1 by mean log-probability a word."""
+    report: Path | None = None
+    """JSON file to write: the scores, how they were made, and every caption."""
+    batch_size: int = 32
+    """Pictures at a time."""
+    workers: int = 2
+    """Threads that read pictures."""
+    limit: int = 0
+    """Only the first so many pictures; 0 is all."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    precision: Precision = "auto"
+    """auto (bf16 where the hardware has it), bf16 or fp32."""
+
+
+def evaluate(config: EvaluationConfig) -> int:
+    """Caption, score, print and write the report; 1 if a picture could not be read."""
+    extra, missing = extra_metrics()
+    print("\n".join(missing), flush=True) if missing else None
+    if config.beam_size < 1:
+        raise UsageError(f"--beam-size {config.beam_size}: must be at least 1")
+    if config.report is not None and not config.report.resolve().parent.is_dir():
+        raise UsageError(f"--report {config.report}: its folder does not exist")
+    captioner = Captioner.from_pretrained(config.model, config.device, config.precision)
+    images = read_captions(config.data, config.split)
+    images = images[: config.limit] if config.limit else images
+    started = time.monotonic()
+    found = list(
+        captioner.caption_each(
+            [image.path for image in images],
+            beam_size=config.beam_size,
+            workers=config.workers,
+            length_penalty=config.length_penalty,
+            batch_size=config.batch_size,
+        )
+    )
+    seconds = time.monotonic() - started
+    errors = [str(item) for item in found if isinstance(item, ImageError)]
+    for error in errors:
+        print(f"left out {error}")
+    told = [(i, c) for i, c in zip(images, found, strict=True) if not isinstance(c, ImageError)]
+    if not told:
+        raise ImageError("none of the pictures could be read")
+    captions = [tokenize(caption.text) for _, caption in told]
+    scores = evaluate_captions(captions, [[tokenize(c) for c in image.captions] for image, _ in told], extra)
+    report: dict[str, Any] = {
+        **{name: round(score, 2) for name, score in scores.items()},
+        "num_images": len(told),
+        "num_unreadable": len(errors),
+        "seconds": round(seconds, 2),
+        "model": config.model,
+        "decoder": captioner.model.config.kind,
+        "cell": captioner.model.config.cell,
+        "parameters": parameter_count(captioner.model),
+        "data": config.data.name,
+        "split": config.split,
+        "beam_size": config.beam_size,
+        "length_penalty": config.length_penalty,
+        "precision": captioner.precision,
+        "left_out": missing,
+    }
+    print("\n".join(f"{name:16} {value}" for name, value in report.items()))
+    if config.report is not None:
+        report["captions"] = [
+            {
+                "image_id": image.image_id,
+                "file": image.path.name,
+                "caption": caption.text,
+                "log_prob": round(caption.log_prob, 4),
+                "references": list(image.captions),
+            }
+            for image, caption in told
+        ]
+        aside = config.report.with_name(f"{config.report.name}.tmp")
+        aside.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+        aside.replace(config.report)
+    return 1 if errors else 0

@@ -1,0 +1,211 @@
+"""Captioning models: `show_tell` and `show_attend_tell`.
+
+Notation: N images, K captions or beams an image, R = N * K rows, T time steps, L = H * W grid places,
+C encoder channels, G grid size, D hidden size, E embedding size, V words.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
+
+import torch
+from torch import nn
+
+from common.attention import AdditiveAttention
+from common.encoder import Encoder
+from common.pretrained import PretrainedModel
+from common.recurrent import CellKind, CellState, RecurrentCell
+from common.text import Vocabulary
+
+DecoderKind = Literal["show_attend_tell", "show_tell"]
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of a decoder."""
+
+    kind: DecoderKind = "show_attend_tell"
+    cell: CellKind = "lstm"
+    hidden_size: int = 512
+    embedding_size: int = 256
+    grid_size: int = 512
+    attention_size: int = 256
+    dropout: float = 0.5
+
+
+class Memory(NamedTuple):
+    """What a decoder keeps of the picture; computed once an image and the same at every step."""
+
+    grid: torch.Tensor
+    """(N, L, G)"""
+    keys: torch.Tensor
+    """(N, L, A), or (N, L, 0) for a decoder without attention"""
+
+
+class Decoder(nn.Module):
+    """What the decoders share: embedding, start from the picture, the loop over time, the output layer.
+
+    Subclasses set `attention` where they have one and define `advance`.
+
+    Args:
+        config: the sizes.
+        channels: C.
+        words: V.
+    """
+
+    def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(words, config.embedding_size)
+        self.project = nn.Linear(channels, config.grid_size)
+        self.start = nn.Linear(config.grid_size, 2 * config.hidden_size)
+        self.cell = RecurrentCell(config.cell, self.input_size(config), config.hidden_size)
+        self.output = nn.Linear(config.embedding_size, words)
+        self.dropout = nn.Dropout(config.dropout)
+
+    @staticmethod
+    def input_size(config: DecoderConfig) -> int:
+        """What the cell takes in at each step."""
+        return config.embedding_size
+
+    def remember(self, features: torch.Tensor) -> Memory:
+        """features (N, L, C) -> what every step looks at."""
+        grid = self.dropout(torch.relu(self.project(features)))
+        return Memory(grid, self.keys(grid))
+
+    def keys(self, grid: torch.Tensor) -> torch.Tensor:
+        """grid (N, L, G) -> (N, L, A); without attention A is 0."""
+        return grid[..., :0]
+
+    def init_state(self, memory: Memory) -> CellState:
+        """The picture starts the state (Xu et al. 2015, section 3.1.2): one row an image."""
+        hidden, cell = torch.tanh(self.start(memory.grid.mean(dim=1))).float().chunk(2, dim=-1)
+        return CellState(hidden, cell[:, : self.cell.memory_size])
+
+    def advance(
+        self, embedded: torch.Tensor, state: CellState, memory: Memory
+    ) -> tuple[torch.Tensor, CellState, torch.Tensor]:
+        """One step: embedded (R, E) -> features for the output layer (R, E), state, attention (R, L)."""
+        raise NotImplementedError
+
+    def step(self, tokens: torch.Tensor, state: CellState, memory: Memory) -> tuple[torch.Tensor, CellState]:
+        """tokens (R,), the state after the tokens before -> logits (R, V) of the next token, state.
+
+        Rows of the same image stand together; `memory` holds each image once.
+        """
+        output, state, _ = self.advance(self.dropout(self.embedding(tokens)), state, memory)
+        return self.output(self.dropout(output)), state
+
+    def forward(self, features: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Teacher forcing: features (N, L, C), tokens (N, K, T) -> logits (N, K, T, V), weights (N, K, T, L).
+
+        Logits at t are for the token after t. Equal to the loop over `step`. Without attention the weights
+        have L = 0.
+        """
+        images, captions, steps = tokens.shape
+        memory = self.remember(features)
+        state = CellState(*(field.repeat_interleave(captions, dim=0) for field in self.init_state(memory)))
+        embedded = self.dropout(self.embedding(tokens.flatten(0, 1)))  # N, K, T -> R, T, E
+        outputs, weights = [], []
+        for t in range(steps):
+            output, state, attention = self.advance(embedded[:, t], state, memory)
+            outputs.append(output)
+            weights.append(attention)
+        logits = self.output(self.dropout(torch.stack(outputs, dim=1)))  # R, T, E -> R, T, V
+        shape = (images, captions, steps, -1)
+        return logits.view(shape), torch.stack(weights, dim=1).view(
+            images, captions, steps, weights[0].shape[-1]
+        )
+
+
+class ShowTell(Decoder):
+    """The picture starts the state, then the RNN speaks alone (after Vinyals et al. 2015)."""
+
+    def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
+        super().__init__(config, channels, words)
+        self.deep_output = nn.Linear(config.hidden_size, config.embedding_size)
+
+    def advance(
+        self, embedded: torch.Tensor, state: CellState, memory: Memory
+    ) -> tuple[torch.Tensor, CellState, torch.Tensor]:
+        """See `Decoder.advance`."""
+        state = self.cell(embedded, state)
+        return self.deep_output(state.hidden), state, embedded[:, :0]
+
+
+class ShowAttendTell(Decoder):
+    """Soft attention over the grid, gated, with deep output (Xu et al. 2015, eqs. 1 to 9, section 4.2.1)."""
+
+    def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
+        super().__init__(config, channels, words)
+        self.attention = AdditiveAttention(config.grid_size, config.hidden_size, config.attention_size)
+        self.gate = nn.Linear(config.hidden_size, config.grid_size)
+        self.deep_output = nn.Linear(config.hidden_size + config.grid_size, config.embedding_size)
+
+    @staticmethod
+    def input_size(config: DecoderConfig) -> int:
+        """See `Decoder.input_size`."""
+        return config.embedding_size + config.grid_size
+
+    def keys(self, grid: torch.Tensor) -> torch.Tensor:
+        """See `Decoder.keys`."""
+        return self.attention.keys(grid)
+
+    def advance(
+        self, embedded: torch.Tensor, state: CellState, memory: Memory
+    ) -> tuple[torch.Tensor, CellState, torch.Tensor]:
+        """See `Decoder.advance`."""
+        context, weights = self.attention(state.hidden, memory.grid, memory.keys)
+        context = torch.sigmoid(self.gate(state.hidden)) * context  # beta of section 4.2.1
+        state = self.cell(torch.cat([embedded, context], dim=-1), state)
+        output = embedded + self.deep_output(torch.cat([state.hidden, context], dim=-1))  # eq. 7
+        return output, state, weights
+
+
+DECODERS: dict[str, type[Decoder]] = {"show_tell": ShowTell, "show_attend_tell": ShowAttendTell}
+M = TypeVar("M", bound="CaptionModel")
+
+
+class CaptionModel(PretrainedModel):
+    """A frozen encoder, a decoder and the vocabulary between them.
+
+    Args:
+        encoder: pictures -> grid.
+        config: the decoder's kind and sizes.
+        vocabulary: its words.
+        max_length: most words of a caption.
+
+    Raises:
+        ValueError: an unknown kind of decoder.
+    """
+
+    task = "captioning"
+
+    def __init__(
+        self, encoder: Encoder, config: DecoderConfig, vocabulary: Vocabulary, max_length: int
+    ) -> None:
+        super().__init__()
+        if config.kind not in DECODERS:
+            raise ValueError(f"decoder {config.kind!r}: expected one of {', '.join(get_args(DecoderKind))}")
+        self.encoder: Encoder = encoder
+        self.decoder = DECODERS[config.kind](config, encoder.out_channels, len(vocabulary))
+        self.config, self.vocabulary, self.max_length = config, vocabulary, max_length
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """images (N, 3, H, W) -> features (N, L, C)."""
+        return self.encoder(images).flatten(2).transpose(1, 2)
+
+    def architecture(self) -> dict[str, Any]:
+        """See `PretrainedModel.architecture`."""
+        return {
+            "encoder": self.encoder.name,
+            "preprocess": self.encoder.preprocess.to_dict(),
+            "decoder": asdict(self.config),
+            "max_length": self.max_length,
+            "vocabulary": self.vocabulary.to_list(),
+        }
+
+    @classmethod
+    def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
+        """See `PretrainedModel.from_architecture`."""
+        encoder = Encoder(values["encoder"]).with_preprocess(values["preprocess"]).freeze()
+        config = DecoderConfig(**values["decoder"])
+        return cls(encoder, config, Vocabulary(values["vocabulary"]), int(values["max_length"]))

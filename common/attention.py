@@ -1,0 +1,42 @@
+"""Additive attention over a grid.
+
+Notation: N images, K rows an image (captions or beams), L grid places, D query size, C channels, A units.
+"""
+
+import torch
+from torch import nn
+
+
+class AdditiveAttention(nn.Module):
+    """Soft attention of Bahdanau et al. 2015, as Xu et al. 2015 (eqs. 4, 5 and 13) use it over a picture.
+
+    score = v' tanh(W_g g + W_q q), weights = softmax over the L places, context = weighted mean of the grid.
+
+    Several rows may look at the same image: the grid is kept once an image and never repeated.
+
+    Args:
+        grid_size: C.
+        query_size: D.
+        attention_size: A.
+    """
+
+    def __init__(self, grid_size: int, query_size: int, attention_size: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(grid_size, attention_size)
+        self.query = nn.Linear(query_size, attention_size, bias=False)
+        self.score = nn.Linear(attention_size, 1, bias=False)
+
+    def keys(self, grid: torch.Tensor) -> torch.Tensor:
+        """The grid's part of the score, computed once an image: (N, L, C) -> (N, L, A)."""
+        return self.key(grid)
+
+    def forward(
+        self, query: torch.Tensor, grid: torch.Tensor, keys: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """query (N*K, D), grid (N, L, C), keys (N, L, A) -> context (N*K, C), weights (N*K, L)."""
+        images = grid.shape[0]
+        asked = self.query(query).view(images, -1, 1, keys.shape[-1])  # N*K, A -> N, K, 1, A
+        scores = self.score(torch.tanh(keys.unsqueeze(1) + asked)).squeeze(-1)  # N, K, L
+        weights = scores.float().softmax(dim=-1)
+        context = torch.bmm(weights.to(grid.dtype), grid)  # N, K, L x N, L, C -> N, K, C
+        return context.flatten(0, 1), weights.flatten(0, 1)

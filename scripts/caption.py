@@ -1,0 +1,100 @@
+"""Caption pictures.
+
+    python scripts/caption.py photo.jpg
+    python scripts/caption.py FOLDER "more/*.jpg" --beam-size 5 --json
+
+Prints one line a picture, its path, a tab and the caption. A picture that cannot be read is reported on
+stderr, the others are captioned all the same, and the exit code is 1.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from captioning import Caption, Captioner
+from common.cli import UsageError, run
+from common.device import Precision
+from common.images import ImageError, find_images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Flags."""
+
+    paths: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Pictures, patterns or folders."""
+    model: str = "rooms"
+    """A bundled model, a model or run folder, or user/name on the hub."""
+    beam_size: int = 3
+    """Beams; 1 is greedy search."""
+    n_best: int = 1
+    """Captions a picture, best first; at most --beam-size."""
+    length_penalty: float = 1.0
+    """0 ranks captions by probability, 1 by mean log-probability a word."""
+    json: bool = False
+    """Print one JSON object a line, with log-probabilities."""
+    attention: Path | None = None
+    """Also draw where the model looked for each word of one picture's caption, as PNG."""
+    batch_size: int = 32
+    """Pictures at a time."""
+    workers: int = 2
+    """Threads that read pictures."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    precision: Precision = "auto"
+    """auto (bf16 where the hardware has it), bf16 or fp32."""
+
+
+def main(config: Config) -> int:
+    """Caption each picture; 1 if one could not be read."""
+    if not 1 <= config.n_best <= config.beam_size:
+        raise UsageError(f"--n-best {config.n_best}: must lie between 1 and --beam-size, {config.beam_size}")
+    paths = find_images(config.paths)
+    if config.attention is not None and len(paths) != 1:
+        raise UsageError(f"--attention draws one picture, and {len(paths)} were given")
+    captioner = Captioner.from_pretrained(config.model, config.device, config.precision)
+    found = captioner.caption_each(
+        list(paths),
+        beam_size=config.beam_size,
+        n_best=config.n_best,
+        batch_size=config.batch_size,
+        length_penalty=config.length_penalty,
+        workers=config.workers,
+    )
+    failed = False
+    for path, caption in zip(paths, found, strict=True):
+        if isinstance(caption, ImageError):
+            print(f"error: {caption}", file=sys.stderr)
+            failed = True
+            continue
+        ranked = (caption, *caption.alternatives)
+        if config.json:
+            best = [
+                {"caption": c.text, "log_prob": round(c.log_prob, 4), "score": round(c.score, 4)}
+                for c in ranked
+            ]
+            print(json.dumps({"path": str(path), **best[0], "n_best": best}, ensure_ascii=False), flush=True)
+        else:
+            print("\n".join(f"{path}\t{c.text}" for c in ranked), flush=True)
+        if config.attention is not None:
+            draw(captioner, path, caption, config.attention)
+    return int(failed)
+
+
+def draw(captioner: Captioner, path: Path, caption: Caption, out: Path) -> None:
+    """Write the attention picture."""
+    from captioning.drawing import draw_attention
+
+    try:
+        maps = captioner.attention(path, caption)
+    except ValueError as error:
+        raise UsageError(f"--attention: {error}") from None
+    draw_attention(path, caption, maps, out)
+
+
+if __name__ == "__main__":
+    run(main, Config, __doc__)
