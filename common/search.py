@@ -2,21 +2,23 @@
 
 Notation: N images, K beams, R = N * K rows, V words, T steps.
 
-A decoder takes part through two things: a state, that is a (nested) NamedTuple of tensors, rows first, and a
-function `step(tokens: (R,), state) -> (logits: (R, V), state)`. What belongs to the image and never changes
-(its grid) stays inside the function: rows of one image stay neighbours, so it need not be copied.
+A decoder takes part through three things: a memory and a state, (nested) NamedTuples of tensors, and a
+function `step(tokens: (R,), state, memory) -> (logits: (R, V), state)`. The state has one row a sequence; the
+memory is what belongs to the image and never changes (its grid), one row an image. Rows of one image stand
+together, so that the memory need not be repeated for each beam.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from common.text import BOS, EOS, PAD, UNK
 
 S = TypeVar("S")
-Step = Callable[[torch.Tensor, S], tuple[torch.Tensor, S]]
+M = TypeVar("M")
+Step = Callable[[torch.Tensor, S, M], tuple[torch.Tensor, S]]
 
 BANNED = (PAD, BOS, UNK)
 """Tokens that no search ever emits."""
@@ -44,6 +46,12 @@ def reorder(state: S, rows: torch.Tensor) -> S:
     return type(state)(*fields)
 
 
+def _first_tensor(state: Any) -> torch.Tensor:
+    while not isinstance(state, torch.Tensor):
+        state = state[0]
+    return state
+
+
 def _log_probs(logits: torch.Tensor, banned: Sequence[int]) -> torch.Tensor:
     """log softmax in fp32 over the words that may be said."""
     logits = logits.float()
@@ -53,9 +61,9 @@ def _log_probs(logits: torch.Tensor, banned: Sequence[int]) -> torch.Tensor:
 
 @torch.inference_mode()
 def beam_search(
-    step: Step[S],
+    step: Step[S, M],
     state: S,
-    images: int,
+    memory: M,
     *,
     beam_size: int,
     max_length: int,
@@ -63,7 +71,7 @@ def beam_search(
     n_best: int = 1,
     banned: Sequence[int] = BANNED,
 ) -> list[list[Hypothesis]]:
-    """Beam search; an image is done once `beam_size` of its sequences have ended.
+    """Beam search; an image is done, and costs no more, once `beam_size` of its sequences have ended.
 
     A sequence ends when its end token is among the best `beam_size` continuations of its image. Finished
     sequences rank by log_prob / length ** length_penalty (length counts the end token); where fewer than
@@ -71,8 +79,8 @@ def beam_search(
 
     Args:
         step: the decoder.
-        state: its first state, one row an image.
-        images: N.
+        state: its first state, one row an image (N).
+        memory: what it keeps of each image, one row an image (N).
         beam_size: K; 1 is greedy search.
         max_length: most tokens of a sequence, its end included.
         length_penalty: 0 ranks by probability, which favours short sequences; 1 by mean log-probability.
@@ -89,84 +97,110 @@ def beam_search(
         raise ValueError(f"beam size {beam_size}, max length {max_length}: both must be at least 1")
     if not 1 <= n_best <= beam_size:
         raise ValueError(f"n-best {n_best}: must lie between 1 and the beam size, {beam_size}")
-    first: torch.Tensor = state[0] if isinstance(state[0], torch.Tensor) else state[0][0]  # type: ignore[index]
-    device, k = first.device, beam_size
-    offsets = torch.arange(images, device=device).unsqueeze(1)  # N, 1
-    state = reorder(state, offsets.expand(images, k).reshape(-1))
-    tokens = torch.full((images * k,), BOS, device=device)
-    live = torch.full((images, k), -torch.inf, device=device)
-    live[:, 0] = 0.0  # all beams are equal at the start: count one
-    live_tokens = torch.full((images, k, max_length), PAD, device=device)
-    pool = _Pool(images, k, max_length, device)
+    device, images = _first_tensor(state).device, _first_tensor(state).shape[0]
+    tokens = torch.full((images,), BOS, device=device)
+    beams = _Beams(  # one beam at the start, as all would be equal
+        log_probs=torch.zeros(images, 1, device=device),
+        tokens=torch.full((images, 1, max_length), PAD, device=device),
+        done_scores=torch.full((images, beam_size), -torch.inf, device=device),
+        done_log_probs=torch.full((images, beam_size), -torch.inf, device=device),
+        done_tokens=torch.full((images, beam_size, max_length), PAD, device=device),
+    )
+    places = list(range(images))  # which image each row of `beams` is
+    result: list[list[Hypothesis]] = [[] for _ in range(images)]
     for t in range(max_length):
-        logits, state = step(tokens, state)
-        words = logits.shape[-1]
-        totals = live.unsqueeze(-1) + _log_probs(logits, banned).view(images, k, words)
-        best, flat = totals.view(images, -1).topk(min(2 * k, k * words))  # N, 2K: K may end, K must go on
-        beam, token = flat // words, flat % words
-        ends = token == EOS
-        extended = live_tokens.gather(1, beam.unsqueeze(-1).expand(-1, -1, max_length))
-        extended[:, :, t] = token
-        ended = ends & best.isfinite() & (torch.arange(best.shape[1], device=device) < k)
-        pool.add(best, best / (t + 1) ** length_penalty, extended, ended)
-        # the best K that go on; their order is kept, as topk sorted them
-        goes_on, choice = best.masked_fill(ends, -torch.inf).topk(min(k, best.shape[1]))
-        live, chosen = goes_on, beam.gather(1, choice)
-        live_tokens = extended.gather(1, choice.unsqueeze(-1).expand(-1, -1, max_length))
-        if pool.full() or not live.isfinite().any():
+        logits, state = step(tokens, state, memory)
+        tokens, parents, beams = beams.extend(_log_probs(logits, banned), beam_size, t, length_penalty)
+        done = beams.done_scores.isfinite().all(dim=1) | ~beams.log_probs.isfinite().any(dim=1)
+        if t + 1 == max_length or done.all():
             break
-        tokens = token.gather(1, choice).view(-1)
-        state = reorder(state, (offsets * k + chosen).view(-1))
-    return pool.hypotheses(n_best, live, live / (t + 1) ** length_penalty, live_tokens)
+        if done.sum() * 8 >= len(places):  # for a few it is not worth the copying
+            leaving = done.nonzero().flatten()
+            finished = reorder(beams, leaving).hypotheses(t, length_penalty)
+            for row, found in zip(leaving.tolist(), finished, strict=True):
+                result[places[row]] = found[:n_best]
+            stay = (~done).nonzero().flatten()
+            places = [places[row] for row in stay.tolist()]
+            beams, memory = reorder(beams, stay), reorder(memory, stay)
+            tokens, parents = tokens[stay], parents[stay]
+        state = reorder(state, parents.flatten())
+        tokens = tokens.flatten()
+    for place, found in zip(places, beams.hypotheses(t, length_penalty), strict=True):
+        result[place] = found[:n_best]
+    return result
 
 
-class _Pool:
-    """The finished sequences of each image: the K best scores."""
+class _Beams(NamedTuple):
+    """All sequences of N images: B that go on and the K best that have ended."""
 
-    def __init__(self, images: int, size: int, max_length: int, device: torch.device) -> None:
-        self.scores = torch.full((images, size), -torch.inf, device=device)
-        self.log_probs = self.scores.clone()
-        self.tokens = torch.full((images, size, max_length), PAD, device=device)
+    log_probs: torch.Tensor
+    """(N, B)"""
+    tokens: torch.Tensor
+    """(N, B, T)"""
+    done_scores: torch.Tensor
+    """(N, K), -inf where there is none yet"""
+    done_log_probs: torch.Tensor
+    """(N, K)"""
+    done_tokens: torch.Tensor
+    """(N, K, T)"""
 
-    def add(
-        self, log_probs: torch.Tensor, scores: torch.Tensor, tokens: torch.Tensor, ended: torch.Tensor
-    ) -> None:
-        """Offer candidates (N, M), (N, M), (N, M, T); images that are full take no more."""
-        takes = ended & ~self.scores.isfinite().all(dim=1, keepdim=True)
-        if not takes.any():
-            return
-        scores = torch.cat([self.scores, scores.masked_fill(~takes, -torch.inf)], dim=1)
-        self.scores, kept = scores.topk(self.scores.shape[1])
-        self.log_probs = torch.cat([self.log_probs, log_probs], dim=1).gather(1, kept)
-        rows = kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1])
-        self.tokens = torch.cat([self.tokens, tokens], dim=1).gather(1, rows)
+    def extend(
+        self, log_probs: torch.Tensor, size: int, t: int, length_penalty: float
+    ) -> tuple[torch.Tensor, torch.Tensor, "_Beams"]:
+        """Add one token: log_probs (N * B, V) -> tokens (N, K), their parents' rows of the state, beams."""
+        images, beams = self.log_probs.shape
+        words = log_probs.shape[-1]
+        totals = self.log_probs.unsqueeze(-1) + log_probs.view(images, beams, words)
+        # the best 2K: at most K of them end, so that K can go on
+        best, flat = totals.view(images, -1).topk(min(2 * size, beams * words))
+        parent, token = flat // words, flat % words
+        sequences = _pick(self.tokens, parent)
+        sequences[:, :, t] = token
+        ends = token == EOS
+        room = ~self.done_scores.isfinite().all(dim=1, keepdim=True)
+        ended = ends & room & (torch.arange(best.shape[1], device=best.device) < size)
+        scores = (best / (t + 1) ** length_penalty).masked_fill(~ended, -torch.inf)
+        done_scores, kept = torch.cat([self.done_scores, scores], dim=1).topk(size)
+        on, choice = best.masked_fill(ends, -torch.inf).topk(min(size, best.shape[1]))
+        extended = _Beams(
+            on,
+            _pick(sequences, choice),
+            done_scores,
+            torch.cat([self.done_log_probs, best], dim=1).gather(1, kept),
+            _pick(torch.cat([self.done_tokens, sequences], dim=1), kept),
+        )
+        rows = torch.arange(images, device=best.device).unsqueeze(1) * beams + parent.gather(1, choice)
+        return token.gather(1, choice), rows, extended
 
-    def full(self) -> bool:
-        """Whether every image has all the finished sequences it can hold."""
-        return bool(self.scores.isfinite().all())
-
-    def hypotheses(
-        self, n_best: int, live: torch.Tensor, live_scores: torch.Tensor, live_tokens: torch.Tensor
-    ) -> list[list[Hypothesis]]:
-        """The n best of each image, the unfinished ones after the finished ones."""
-        result = []
-        done = zip(self.log_probs.tolist(), self.scores.tolist(), self.tokens.tolist(), strict=True)
-        going = zip(live.tolist(), live_scores.tolist(), live_tokens.tolist(), strict=True)
-        for finished, unfinished in zip(done, going, strict=True):
-            ranked = [
-                Hypothesis(tuple(i for i in ids if i not in (PAD, EOS)), log_prob, score, is_finished)
-                for group, is_finished in ((finished, True), (unfinished, False))
-                for log_prob, score, ids in zip(*group, strict=True)
+    def hypotheses(self, t: int, length_penalty: float) -> list[list[Hypothesis]]:
+        """All sequences of each image, best first, the unfinished ones last."""
+        live = (
+            self.log_probs.tolist(),
+            (self.log_probs / (t + 1) ** length_penalty).tolist(),
+            self.tokens.tolist(),
+        )
+        done = (self.done_log_probs.tolist(), self.done_scores.tolist(), self.done_tokens.tolist())
+        return [
+            [
+                Hypothesis(tuple(i for i in ids if i not in (PAD, EOS)), log_prob, score, finished)
+                for group, finished in ((done, True), (live, False))
+                for log_prob, score, ids in zip(*(part[n] for part in group), strict=True)
                 if score > -torch.inf
             ]
-            result.append(ranked[:n_best])
-        return result
+            for n in range(len(self.log_probs))
+        ]
+
+
+def _pick(sequences: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """sequences (N, B, T), index (N, M) -> (N, M, T)."""
+    return sequences.gather(1, index.unsqueeze(-1).expand(-1, -1, sequences.shape[-1]))
 
 
 @torch.inference_mode()
 def sample(
-    step: Step[S],
+    step: Step[S, M],
     state: S,
+    memory: M,
     *,
     max_length: int,
     temperature: float = 1.0,
@@ -180,6 +214,7 @@ def sample(
     Args:
         step: the decoder.
         state: its first state; its rows decide how many sequences come back.
+        memory: what it keeps of each image.
         max_length: most tokens of a sequence, its end included.
         temperature: divides the logits; below 1 sharper, above 1 flatter.
         top_k: draw among the k likeliest words only; 0 is all.
@@ -195,14 +230,13 @@ def sample(
             f"temperature {temperature} and top-k {top_k} must be at least 0, top-p {top_p} in (0, 1], "
             f"max length {max_length} at least 1"
         )
-    first: torch.Tensor = state[0] if isinstance(state[0], torch.Tensor) else state[0][0]  # type: ignore[index]
-    rows, device = first.shape[0], first.device
+    rows, device = _first_tensor(state).shape[0], _first_tensor(state).device
     tokens = torch.full((rows,), BOS, device=device)
     ended = torch.zeros(rows, dtype=torch.bool, device=device)
     total = torch.zeros(rows, device=device)
     emitted = []
     for _ in range(max_length):
-        logits, state = step(tokens, state)
+        logits, state = step(tokens, state, memory)
         log_probs = _log_probs(logits, banned)
         if temperature == 0:
             tokens = log_probs.argmax(dim=-1)

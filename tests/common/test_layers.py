@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from common.attention import AdditiveAttention
+from common.recurrent import CellState, RecurrentCell
+
+
+@pytest.mark.parametrize(("kind", "reference"), [("lstm", "LSTM"), ("gru", "GRU"), ("rnn", "RNN")])
+def test_a_cell_unrolled_equals_torchs_layer(kind, reference):
+    torch.manual_seed(0)
+    cell = RecurrentCell(kind, 5, 8)
+    layer = getattr(torch.nn, reference)(5, 8, batch_first=True)
+    layer.load_state_dict({f"{name}_l0": tensor for name, tensor in cell.cell.state_dict().items()})
+    inputs = torch.randn(3, 6, 5)
+    state, outputs = cell.zero_state(3), []
+    for t in range(6):
+        state = cell(inputs[:, t], state)
+        outputs.append(state.hidden)
+    torch.testing.assert_close(torch.stack(outputs, 1), layer(inputs)[0])
+    assert state.memory.shape == (3, 8 if kind == "lstm" else 0)
+
+
+def test_an_unknown_cell_is_refused():
+    with pytest.raises(ValueError, match="expected one of lstm, gru, rnn"):
+        RecurrentCell("lsmt", 5, 8)
+
+
+def test_attention_is_equation_4_to_6():
+    torch.manual_seed(0)
+    attention = AdditiveAttention(6, 5, 4)
+    grid, query = torch.randn(2, 9, 6), torch.randn(2 * 3, 5)
+    context, weights = attention(query, grid, attention.keys(grid))
+    assert (context.shape, weights.shape) == ((6, 6), (6, 9))
+    for row in range(6):
+        places = grid[row // 3]
+        inner = torch.tanh(attention.key(places) + attention.query(query[row]))
+        expected = (inner @ attention.score.weight[0]).softmax(0)
+        torch.testing.assert_close(weights[row], expected)
+        torch.testing.assert_close(context[row], expected @ places)
+
+
+def test_state_is_a_tuple_of_rows():
+    state = RecurrentCell("gru", 3, 4).zero_state(2)
+    assert isinstance(state, CellState)
+    assert all(len(field) == 2 for field in state)

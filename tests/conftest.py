@@ -1,0 +1,107 @@
+"""Small data that the tests make themselves: coloured shapes with captions, and a tiny encoder."""
+
+import json
+import runpy
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from safetensors.torch import save_file
+
+from captioning.model import CaptionModel, DecoderConfig
+from common.encoder import Encoder
+from common.text import Vocabulary, tokenize
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+TINY_ENCODER = "test_resnet"
+COLOURS = {"red": (220, 30, 30), "green": (30, 170, 40), "blue": (40, 60, 220), "yellow": (240, 220, 40)}
+
+
+def shape_picture(colour: str, shape: str, seed: int = 0) -> Image.Image:
+    """A shape on a grey, slightly noisy ground, 64 x 64."""
+    random = np.random.default_rng(seed)
+    image = Image.fromarray(random.integers(180, 220, (64, 64, 3), dtype=np.uint8))
+    x, y = random.integers(4, 20, 2).tolist()
+    draw = ImageDraw.Draw(image)
+    (draw.rectangle if shape == "square" else draw.ellipse)([x, y, x + 36, y + 36], fill=COLOURS[colour])
+    return image
+
+
+def shape_captions(colour: str, shape: str) -> list[str]:
+    return [
+        f"A {colour} {shape}.", f"A {shape} that is {colour}.", f"There is a {colour} {shape} on grey.",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory) -> Path:
+    """A COCO-format folder: 32 train and 8 val pictures of four colours and two shapes."""
+    root = tmp_path_factory.mktemp("shapes")
+    (root / "images").mkdir()
+    (root / "annotations").mkdir()
+    for split, count in (("train", 32), ("val", 8)):
+        images, annotations = [], []
+        for i in range(count):
+            colour, shape = list(COLOURS)[i % 4], ("square", "circle")[i // 4 % 2]
+            name = f"{split}{i:02d}.png"
+            shape_picture(colour, shape, seed=i).save(root / "images" / name)
+            images.append({"id": i + 1, "file_name": name, "width": 64, "height": 64})
+            annotations += [
+                {"id": len(annotations) + k + 1, "image_id": i + 1, "caption": caption}
+                for k, caption in enumerate(shape_captions(colour, shape))
+            ]
+        content = {"info": {}, "images": images, "annotations": annotations}
+        (root / "annotations" / f"captions_{split}.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture(scope="session")
+def encoder_weights(tmp_path_factory) -> Path:
+    """Weights of the tiny encoder, as a user would name them with --encoder-weights."""
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(Encoder(TINY_ENCODER).backbone.state_dict(), file)
+    return file
+
+
+def tiny_model(kind: str = "show_attend_tell", cell: str = "lstm", dropout: float = 0.0) -> CaptionModel:
+    torch.manual_seed(0)
+    words = sorted(
+        {w for c in COLOURS for s in ("square", "circle") for t in shape_captions(c, s) for w in tokenize(t)}
+    )
+    sizes = DecoderConfig(kind, cell, 32, 16, 24, 8, dropout)
+    return CaptionModel(Encoder(TINY_ENCODER, 64).freeze(), sizes, Vocabulary(words), 8).eval()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory) -> Path:
+    """An untrained model on disk."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model().save_pretrained(folder)
+    return folder
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """Run a script in this process as its command line would; give back exit code, stdout and stderr."""
+
+    def run(name: str, *arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / name), *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+        captured = capsys.readouterr()
+        return Result(stopped.value.code, captured.out, captured.err)
+
+    return run
