@@ -15,18 +15,27 @@ Tokens = Sequence[str]
 
 
 def bleu(captions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> list[float]:
-    """BLEU-1 to BLEU-4 of the whole set (Papineni et al. 2002), between 0 and 1.
+    """BLEU-1 to BLEU-4 of the whole set (Papineni et al. 2002), between 0 and 1, as coco-caption computes it.
+
+    NLTK's own `corpus_bleu` counts one n-gram for a caption that is too short to have any; COCO counts none.
 
     Args:
         captions: one an image.
         references: all references of each image.
     """
-    from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
+    from nltk.translate.bleu_score import closest_ref_length, modified_precision
 
-    weights = [tuple([1 / n] * n) for n in range(1, 5)]
-    smooth = SmoothingFunction(epsilon=1e-9).method1  # a count of zero gives almost zero, not an error
-    scores: Any = corpus_bleu(references, captions, weights, smoothing_function=smooth)
-    return [float(score) for score in scores]
+    length = sum(map(len, captions))
+    closest = sum(closest_ref_length(r, len(c)) for c, r in zip(captions, references, strict=True))
+    penalty = math.exp(min(0.0, 1 - closest / length)) if length else 0.0
+    scores, product = [], 1.0
+    for n in range(1, 5):
+        parts = [
+            modified_precision(r, c, n) for c, r in zip(captions, references, strict=True) if len(c) >= n
+        ]
+        product *= max(sum(p.numerator for p in parts), 1e-15) / max(sum(p.denominator for p in parts), 1)
+        scores.append(penalty * product ** (1 / n))
+    return scores
 
 
 class CiderD:

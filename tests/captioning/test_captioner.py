@@ -1,0 +1,101 @@
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+from captioning import Captioner
+from captioning.drawing import draw_attention
+from common.images import ImageError
+from tests.conftest import shape_picture, tiny_model
+
+
+@pytest.fixture(scope="module")
+def captioner(model_folder):
+    return Captioner.from_pretrained(model_folder, device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [
+        shape_picture(c, s, seed=i) for i, (c, s) in enumerate([("red", "circle"), ("blue", "square")] * 4)
+    ]
+
+
+def test_captions_come_in_order_and_equal_those_of_single_pictures(captioner, pictures):
+    together = captioner.caption(pictures, beam_size=3, batch_size=3)
+    alone = [captioner.caption([picture], beam_size=3)[0] for picture in pictures]
+    assert [c.text for c in together] == [c.text for c in alone]
+    assert [c.log_prob for c in together] == pytest.approx([c.log_prob for c in alone], abs=1e-4)
+    assert all(str(c) == c.text and c.log_prob < 0 for c in together)
+
+
+def test_n_best_are_different_and_ranked(captioner, pictures):
+    (caption,) = captioner.caption(pictures[:1], beam_size=4, n_best=4)
+    ranked = [caption, *caption.alternatives]
+    assert len({c.text for c in ranked}) == 4
+    assert caption.text == captioner.caption(pictures[:1], beam_size=4)[0].text
+    assert not any(c.alternatives for c in caption.alternatives)
+
+
+def test_the_log_probability_is_that_of_teacher_forcing(captioner, pictures):
+    caption = captioner.caption(pictures[:1], beam_size=2)[0]
+    model = captioner.model
+    ids = model.vocabulary.encode(caption.tokens)
+    with torch.inference_mode():
+        features = model.encode(model.encoder.preprocess(pictures[0]).unsqueeze(0))
+        logits = model.decoder(features, torch.tensor([[[1, *ids]]]))[0][0, 0]
+        logits[:, [0, 1, 3]] = -math.inf
+    targets = torch.tensor([*ids, 2])[: len(logits)]
+    steps = len(ids) + (len(ids) < model.max_length + 1)
+    total = logits.log_softmax(-1).gather(1, targets.unsqueeze(1))[:steps].sum().item()
+    assert caption.log_prob == pytest.approx(total, abs=1e-3)
+
+
+def test_bf16_says_nearly_the_same(model_folder, pictures):
+    half = Captioner.from_pretrained(model_folder, device="cpu", precision="bf16").caption(pictures)
+    full = Captioner.from_pretrained(model_folder, device="cpu", precision="fp32").caption(pictures)
+    assert [c.log_prob for c in half] == pytest.approx([c.log_prob for c in full], abs=0.3)
+
+
+def test_a_bad_picture_raises_or_stands_in_its_place(captioner, pictures, tmp_path):
+    with pytest.raises(ImageError, match=r"gone\.jpg"):
+        captioner.caption([pictures[0], tmp_path / "gone.jpg"])
+    found = list(captioner.caption_each([tmp_path / "gone.jpg", pictures[0]]))
+    assert isinstance(found[0], ImageError)
+    assert found[1].text == captioner.caption(pictures[:1])[0].text
+
+
+def test_a_single_path_is_pointed_out(captioner):
+    with pytest.raises(TypeError, match="takes a list"):
+        captioner.caption("photo.jpg")
+
+
+def test_samples_repeat_with_their_seed(captioner, pictures):
+    draws = [[c.text for c in captioner.sample(pictures[0], 5, seed=seed)] for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+    assert len({c.text for c in captioner.sample(pictures[0], 3, temperature=0)}) == 1
+
+
+def test_attention_is_a_map_a_word_and_is_drawn(captioner, pictures, tmp_path):
+    caption = captioner.caption(pictures[:1])[0]
+    maps = captioner.attention(pictures[0], caption)
+    assert maps.shape == (len(caption.tokens), 2, 2)
+    torch.testing.assert_close(maps.sum((1, 2)), torch.ones(len(maps)))
+    draw_attention(pictures[0], caption, maps, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert drawn.width > 500
+        assert len(set(drawn.convert("L").tobytes())) > 50
+
+
+def test_a_decoder_without_attention_says_so(pictures):
+    captioner = Captioner(tiny_model("show_tell"), device="cpu")
+    with pytest.raises(ValueError, match="use show_attend_tell"):
+        captioner.attention(pictures[0], captioner.caption(pictures[:1])[0])
+
+
+def test_preprocessing_of_path_and_picture_is_bit_equal(captioner, tmp_path):
+    shape_picture("red", "circle").save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as opened:
+        from_picture = captioner.model.encoder.preprocess(opened)
+    assert torch.equal(from_picture, captioner.model.encoder.preprocess(tmp_path / "a.png"))
