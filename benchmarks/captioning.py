@@ -32,7 +32,7 @@ import torch
 from PIL import Image
 
 from captioning import Captioner
-from common.cli import run
+from common.cli import command_line, run
 from common.features import FeatureStore
 from common.images import read_batches
 from common.search import beam_search
@@ -127,6 +127,7 @@ def main(config: Config) -> None:
         "threads": torch.get_num_threads(),
         "precision": captioner.precision,
         "torch": torch.__version__,
+        "command": command_line(),
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

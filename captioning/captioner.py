@@ -10,7 +10,8 @@ import torch
 
 from captioning.model import CaptionModel
 from common.device import Precision, autocast, pick_device, pick_precision
-from common.images import ImageError, ImageSource, read_batches
+from common.errors import ImageError
+from common.images import ImageSource, read_batches
 from common.search import Hypothesis, beam_search, reorder, sample
 from common.text import BOS, detokenize
 
@@ -68,7 +69,7 @@ class Captioner:
         *,
         beam_size: int = 3,
         n_best: int = 1,
-        length_penalty: float = 1.0,
+        length_penalty: float = 0.7,
         batch_size: int = 32,
     ) -> list[Caption]:
         """Caption pictures by beam search.
@@ -102,7 +103,7 @@ class Captioner:
         *,
         beam_size: int = 3,
         n_best: int = 1,
-        length_penalty: float = 1.0,
+        length_penalty: float = 0.7,
         batch_size: int = 32,
         workers: int = 2,
     ) -> Iterator[Caption | ImageError]:
@@ -118,7 +119,7 @@ class Captioner:
                 yield results[index]
 
     def search(
-        self, images: torch.Tensor, *, beam_size: int = 3, n_best: int = 1, length_penalty: float = 1.0
+        self, images: torch.Tensor, *, beam_size: int = 3, n_best: int = 1, length_penalty: float = 0.7
     ) -> list[Caption]:
         """Beam search for preprocessed pictures (N, 3, H, W)."""
         with torch.inference_mode():

@@ -16,10 +16,10 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from common.cli import DataError, UsageError
+from common.errors import DataError, UsageError
 from common.features import FeatureStore, cached_features
 from common.text import BOS, EOS, PAD, Vocabulary, tokenize
-from common.training import epoch_sampler
+from common.training import EpochSampler
 
 
 @dataclass(frozen=True)
@@ -292,10 +292,11 @@ class CaptionData(pl.LightningDataModule):
         if self.batch_size % world:
             raise UsageError(f"--batch-size {self.batch_size}: must be a multiple of the {world} processes")
         dataset = self.datasets[name]
+        sampler = EpochSampler(len(dataset), self.seed, shuffle=shuffle, trainer=self.trainer)
         return DataLoader(
             dataset,
             self.batch_size // world,
-            sampler=epoch_sampler(len(dataset), self.seed, shuffle=shuffle),
+            sampler=sampler,
             num_workers=self.workers,
             collate_fn=collate,
             persistent_workers=self.workers > 0,

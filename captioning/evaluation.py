@@ -9,9 +9,9 @@ from typing import Any
 from captioning.captioner import Captioner
 from captioning.data import read_captions
 from captioning.metrics import evaluate_captions, extra_metrics
-from common.cli import UsageError
+from common.cli import command_line
 from common.device import Precision
-from common.images import ImageError
+from common.errors import ImageError, UsageError
 from common.pretrained import parameter_count
 from common.text import tokenize
 
@@ -28,7 +28,7 @@ class EvaluationConfig:
     """A bundled model, a model or run folder, or user/name on the hub."""
     beam_size: int = 5
     """Beams; 1 is greedy search."""
-    length_penalty: float = 1.0
+    length_penalty: float = 0.7
     """0 ranks captions by probability, 1 by mean log-probability a word."""
     report: Path | None = None
     """JSON file to write: the scores, how they were made, and every caption."""
@@ -89,6 +89,7 @@ def evaluate(config: EvaluationConfig) -> int:
         "length_penalty": config.length_penalty,
         "precision": captioner.precision,
         "left_out": missing,
+        "command": command_line(),
     }
     print("\n".join(f"{name:16} {value}" for name, value in report.items()))
     if config.report is not None:
@@ -98,7 +99,6 @@ def evaluate(config: EvaluationConfig) -> int:
                 "file": image.path.name,
                 "caption": caption.text,
                 "log_prob": round(caption.log_prob, 4),
-                "references": list(image.captions),
             }
             for image, caption in told
         ]

@@ -1,7 +1,6 @@
 """Train a captioner from flags: what `scripts/train_captioning.py` calls."""
 
 import hashlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import pytorch_lightning as pl
 from captioning.data import CaptionData, CaptionedImage, read_captions
 from captioning.model import CaptionModel, DecoderConfig, DecoderKind
 from captioning.system import CaptioningSystem
-from common.cli import UsageError
+from common.cli import command_line
 from common.encoder import DEFAULT_ENCODER, Encoder
+from common.errors import UsageError
 from common.features import cache_directory
 from common.recurrent import CellKind
 from common.text import Vocabulary, tokenize
@@ -71,7 +71,7 @@ def train(config: CaptioningConfig) -> None:
         "data": config.description or config.data.resolve().name,
         "images": len(parts["train"]),
         "captions": sum(len(image.captions) for image in parts["train"]),
-        "command": " ".join(["python", f"scripts/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": command_line(),
         "seed": config.seed,
     }
     name = hashlib.sha256(str(config.data.resolve()).encode()).hexdigest()[:16]

@@ -1,24 +1,16 @@
 """What every script does around its work: flags from a dataclass, errors as one line, the exit code."""
 
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import tyro
 
-from common.encoder import EncoderWeightsError
-from common.images import ImageError
-from common.pretrained import ModelError, ModelNotFoundError
+from common.errors import VisionError
 
 C = TypeVar("C")
-
-
-class UsageError(ValueError):
-    """A request that cannot be carried out as given: exit code 2."""
-
-
-class DataError(ValueError):
-    """A data set that cannot be read; the message names the file and what to do: exit code 1."""
 
 
 def run(main: Callable[[C], int | None], config: type[C], description: str | None) -> NoReturn:
@@ -29,15 +21,19 @@ def run(main: Callable[[C], int | None], config: type[C], description: str | Non
     flags = tyro.cli(config, description=description)
     try:
         code = main(flags) or 0
-    except (UsageError, ModelNotFoundError) as error:
-        code = _report(error, 2)
-    except (ImageError, ModelError, EncoderWeightsError, DataError) as error:
-        code = _report(error, 1)
+    except VisionError as error:
+        code = _report(error, error.exit_code)
     except OSError as error:
         code = _report(error, 1)
     except KeyboardInterrupt:
         code = _report("interrupted", 130)
     sys.exit(code)
+
+
+def command_line() -> str:
+    """The running command, as a reader of the project would type it."""
+    script = Path(sys.argv[0])
+    return shlex.join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]])
 
 
 def _report(error: object, code: int) -> int:

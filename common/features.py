@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from common.device import autocast, pick_device, pick_precision
 from common.encoder import Encoder
-from common.images import ImageError, read_batches
+from common.errors import ImageError
+from common.images import read_batches
 
 _RELEASE_BYTES = 128 * 2**20  # pages read before they are given back to the system
 

@@ -15,15 +15,13 @@ from PIL import Image, ImageOps
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from common.errors import ImageError, UsageError
+
 ImageSource = str | os.PathLike[str] | Image.Image
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused as decompression bombs (Pillow's own error limit)."""
-
-
-class ImageError(ValueError):
-    """A picture that cannot be read. The message names the file, what is wrong and what to do."""
 
 
 def load_image(source: ImageSource, at_least: int = 0) -> Image.Image:
@@ -85,7 +83,8 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     A named file is kept whatever its suffix, even when it does not exist: reading it then reports it.
 
     Raises:
-        ImageError: a folder or a pattern that holds no picture, or no path at all.
+        ImageError: a folder or a pattern that holds no picture.
+        UsageError: no path at all.
     """
     found: dict[Path, None] = {}
     for given in paths:
@@ -104,7 +103,7 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
             inside = [path]
         found.update(dict.fromkeys(inside))
     if not found:
-        raise ImageError("no pictures given")
+        raise UsageError("no pictures given; name files, patterns or folders")
     return list(found)
 
 
@@ -158,7 +157,12 @@ def read_batches(
     """Preprocess `sources` in order, in threads that read ahead of the caller by two batches.
 
     A picture that cannot be read lands in `errors`; it never stops the others.
+
+    Raises:
+        UsageError: batch_size below 1.
     """
+    if batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size}: must be at least 1")
 
     def read(source: ImageSource) -> torch.Tensor | ImageError:
         try:

@@ -20,19 +20,12 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from common.encoder import Encoder, EncoderWeightsError
+from common.encoder import Encoder
+from common.errors import EncoderWeightsError, ModelError, ModelNotFoundError
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT = 1
 M = TypeVar("M", bound="PretrainedModel")
-
-
-class ModelError(RuntimeError):
-    """A model that cannot be loaded; the message says what was found and what to do."""
-
-
-class ModelNotFoundError(ModelError):
-    """A model name that stands for nothing."""
 
 
 class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn"):

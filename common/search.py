@@ -67,7 +67,7 @@ def beam_search(
     *,
     beam_size: int,
     max_length: int,
-    length_penalty: float = 1.0,
+    length_penalty: float = 0.7,
     n_best: int = 1,
     banned: Sequence[int] = BANNED,
 ) -> list[list[Hypothesis]]:

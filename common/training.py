@@ -4,7 +4,7 @@ A run folder holds `train_config.json`, `last.ckpt` (to resume), `best/` (the mo
 `metrics.csv` and `curves.png` (one row and one point an epoch), and TensorBoard events.
 
 A killed run continues at the epoch after its last checkpoint and ends at the same weights: every random
-choice depends on the seed, the epoch and the process alone.
+choice depends on the seed, the step and the process alone.
 """
 
 import csv
@@ -15,19 +15,20 @@ import shutil
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch.utils.data import DistributedSampler, Sampler
+from torch.utils.data import Sampler
 
-from common.cli import UsageError
 from common.device import Precision, pick_device, pick_precision
+from common.errors import UsageError
 from common.pretrained import PretrainedModel
 
 CONFIG_FILE, LAST, BEST = "train_config.json", "last.ckpt", "best"
@@ -82,10 +83,7 @@ def prepare_run(config: C) -> C:
     for name in ("epochs", "batch_size", "devices"):
         if getattr(config, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be at least 1")
-    try:
-        pick_device(config.device)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    pick_device(config.device)
     file = config.out / CONFIG_FILE
     flags = {f.name: f for f in fields(config)}
     plain = json.loads(json.dumps(asdict(config), default=str))
@@ -111,31 +109,46 @@ def prepare_run(config: C) -> C:
             f"--{name.replace('_', '-')} {value}: the run has {stored.get(name)}; leave the flag out"
         )
     kept = {n: v for n, v in stored.items() if n in flags and n not in _FREE_ON_RESUME}
+    hints = get_type_hints(type(config))
     for name, value in kept.items():
-        if isinstance(getattr(config, name), Path) and value is not None:
+        if value is not None and Path in (hints[name], *get_args(hints[name])):
             kept[name] = Path(value)
     return replace(config, **kept)
 
 
-def epoch_sampler(size: int, seed: int, *, shuffle: bool) -> Sampler[int]:
-    """Indices for this process: shuffled anew each epoch, or each index exactly once over all processes."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    world = torch.distributed.get_world_size() if distributed else 1
-    rank = torch.distributed.get_rank() if distributed else 0
-    if shuffle:
-        return DistributedSampler(range(size), world, rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
-    return _Strided(range(rank, size, world))
+class EpochSampler(Sampler[int]):
+    """Indices for this process; over all processes together each index once.
 
+    Torch's DistributedSampler is told the epoch by Lightning only after its first batches were drawn in
+    workers, so that a resumed run would repeat the order of epoch 0. This one asks.
 
-class _Strided(Sampler[int]):
-    def __init__(self, indices: range) -> None:
-        self.indices = indices
+    Args:
+        size: samples in the data set.
+        seed: of the order.
+        shuffle: a new order each epoch, the same for any number of processes; their shares are made equally
+            long by repeating the first indices. Without it the shares differ by one at most, none repeated.
+        trainer: tells the epoch; None is epoch 0.
+    """
 
-    def __iter__(self) -> Any:
-        return iter(self.indices)
+    def __init__(self, size: int, seed: int, *, shuffle: bool, trainer: pl.Trainer | None) -> None:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.world = torch.distributed.get_world_size() if distributed else 1
+        self.rank = torch.distributed.get_rank() if distributed else 0
+        self.size, self.seed, self.shuffle, self.trainer = size, seed, shuffle, trainer
+
+    def __iter__(self) -> Iterator[int]:
+        if not self.shuffle:
+            return iter(range(self.rank, self.size, self.world))
+        # epochs that were trained on; on resuming, `current_epoch` still counts one less at this time
+        progress: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
+        epoch = progress.processed if progress else 0
+        generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
+        order = torch.randperm(self.size, generator=generator).tolist()
+        order += order[: -self.size % self.world]
+        return iter(order[self.rank :: self.world])
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return -(-(self.size if self.shuffle else self.size - self.rank) // self.world)
 
 
 def global_sum(value: torch.Tensor) -> torch.Tensor:
@@ -158,7 +171,9 @@ def gather(value: list[Any]) -> list[Any]:
 def one_cycle(parameters: Any, config: TrainConfig, trainer: pl.Trainer) -> dict[str, Any]:
     """AdamW under a one-cycle schedule over the whole run, as `configure_optimizers` returns it."""
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    steps = max(2, int(trainer.estimated_stepping_batches))
+    # trainer.estimated_stepping_batches would draw the first batches before a checkpoint has set the epoch
+    loader: Any = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+    steps = max(2, config.epochs * len(loader))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -177,7 +192,7 @@ def fit(
 
     Args:
         system: computes loss and metrics; logs `train_loss` and `monitor` an epoch.
-        data: the loaders. Their samplers come from `epoch_sampler`.
+        data: the loaders. Their sampler is `EpochSampler`.
         config: as `prepare_run` gave it.
         model: what `best/` saves whenever `monitor` improves.
         monitor: the task's metric on val.
@@ -210,9 +225,12 @@ def fit(
         log_every_n_steps=10,
     )
     last = config.out / LAST
-    trainer.fit(system, data, ckpt_path=last if config.resume and last.is_file() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(
+            system, data, ckpt_path=last if config.resume and last.is_file() else None, weights_only=True
+        )
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -237,7 +255,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 class RunFolder(Checkpoint):
-    """Seeds each epoch and, at its end, writes metrics, curves, the best model and the last checkpoint."""
+    """Seeds each step; writes metrics, curves, best model and last checkpoint at the end of each epoch."""
 
     def __init__(
         self, config: TrainConfig, model: PretrainedModel, monitor: str, mode: str, report: tuple[str, ...]
@@ -255,9 +273,12 @@ class RunFolder(Checkpoint):
         self.history = state_dict["history"]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make the epoch's randomness independent of what ran before it."""
-        torch.manual_seed(hash((self.config.seed, trainer.current_epoch, trainer.global_rank)) % 2**63)
+        """Start the clock."""
         self._started = time.monotonic()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Make the step's randomness independent of what ran before it."""
+        torch.manual_seed(hash((self.config.seed, trainer.global_step, trainer.global_rank)) % 2**63)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write everything that the run keeps."""

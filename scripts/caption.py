@@ -16,9 +16,10 @@ from typing import Annotated
 import tyro
 
 from captioning import Caption, Captioner
-from common.cli import UsageError, run
+from common.cli import run
 from common.device import Precision
-from common.images import ImageError, find_images
+from common.errors import ImageError, UsageError
+from common.images import find_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Config:
     """Beams; 1 is greedy search."""
     n_best: int = 1
     """Captions a picture, best first; at most --beam-size."""
-    length_penalty: float = 1.0
+    length_penalty: float = 0.7
     """0 ranks captions by probability, 1 by mean log-probability a word."""
     json: bool = False
     """Print one JSON object a line, with log-probabilities."""

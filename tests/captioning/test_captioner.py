@@ -6,7 +6,7 @@ from PIL import Image
 
 from captioning import Captioner
 from captioning.drawing import draw_attention
-from common.images import ImageError
+from common.errors import ImageError
 from tests.conftest import shape_picture, tiny_model
 
 

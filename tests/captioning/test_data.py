@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from captioning.data import CaptionDataset, collate, read_captions
-from common.cli import DataError, UsageError
+from common.errors import DataError, UsageError
 from common.text import BOS, EOS, PAD, Vocabulary
 from tests.conftest import shape_picture
 

@@ -5,7 +5,8 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from common.encoder import WEIGHTS_PACKAGES, Encoder, EncoderWeightsError
+from common.encoder import WEIGHTS_PACKAGES, Encoder
+from common.errors import EncoderWeightsError
 from tests.conftest import TINY_ENCODER
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from common.encoder import Encoder
+from common.errors import ImageError
 from common.features import FeatureStore, cached_features
-from common.images import ImageError
 from tests.conftest import TINY_ENCODER, shape_picture
 
 

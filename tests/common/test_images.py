@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.images import ImageError, Preprocess, find_images, load_image, read_batches
+from common.errors import ImageError, UsageError
+from common.images import Preprocess, find_images, load_image, read_batches
 
 PREPROCESS = Preprocess(32, 48, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -164,5 +165,5 @@ def test_find_images_says_what_is_empty(tmp_path):
         find_images([tmp_path])
     with pytest.raises(ImageError, match="nothing matches"):
         find_images([str(tmp_path / "*.png")])
-    with pytest.raises(ImageError, match="no pictures given"):
+    with pytest.raises(UsageError, match="no pictures given"):
         find_images([])

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from captioning.model import CaptionModel, DecoderConfig
 from common.encoder import Encoder
-from common.pretrained import ModelError, ModelNotFoundError
+from common.errors import ModelError, ModelNotFoundError
 from common.text import Vocabulary
 from tests.conftest import tiny_model
 
