@@ -84,8 +84,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
         if not (folder / CONFIG).exists() and (folder / "best" / CONFIG).exists():
             folder = folder / "best"
         _read_config(folder, cls.task)
-        model: M = super().from_pretrained(str(folder))
-        return model
+        return cls._from_pretrained(model_id=str(folder))
 
     @classmethod
     def _from_pretrained(cls: type[M], *, model_id: str, **_: Any) -> M:

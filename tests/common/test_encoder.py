@@ -75,7 +75,7 @@ class Evil:
 
 
 def test_a_pickle_with_code_is_never_run(tmp_path, capsys):
-    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"a": Evil()}))
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"a": Evil()}, protocol=2))
     with pytest.raises(EncoderWeightsError, match="safely"):
         Encoder.pretrained(TINY_ENCODER, weights=str(tmp_path / "evil.pth"))
     assert "code ran" not in capsys.readouterr().out

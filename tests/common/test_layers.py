@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from common.attention import AdditiveAttention
-from common.recurrent import CellState, RecurrentCell
+from common.recurrent import CellState, RecurrentCell, RecurrentEncoder
 
 
 @pytest.mark.parametrize(("kind", "reference"), [("lstm", "LSTM"), ("gru", "GRU"), ("rnn", "RNN")])
@@ -43,3 +43,20 @@ def test_state_is_a_tuple_of_rows():
     state = RecurrentCell("gru", 3, 4).zero_state(2)
     assert isinstance(state, CellState)
     assert all(len(field) == 2 for field in state)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, True)])
+def test_what_stands_behind_the_length_changes_nothing(kind, layers, bidirectional):
+    torch.manual_seed(0)
+    encoder = RecurrentEncoder(kind, 5, 8, layers=layers, bidirectional=bidirectional)
+    inputs, lengths = torch.randn(3, 7, 5), torch.tensor([4, 7, 1])
+    outputs, last = encoder(inputs, lengths)
+    assert (outputs.shape, last.shape) == ((3, 7, encoder.output_size), (3, encoder.output_size))
+    for row, length in enumerate(lengths.tolist()):
+        alone, alone_last = encoder(inputs[row : row + 1, :length])
+        torch.testing.assert_close(outputs[row, :length], alone[0])
+        torch.testing.assert_close(last[row], alone_last[0])
+        assert not outputs[row, length:].any()
+    with pytest.raises(ValueError, match="expected one of lstm, gru, rnn"):
+        RecurrentEncoder("lsmt", 5, 8)

@@ -165,7 +165,7 @@ def test_two_processes_train_as_one(flags, tmp_path, launcher):
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(flags, tmp_path):
     run = tmp_path / "run"
-    process = start(*flags, "--out", run, "--epochs", 500)
+    process = start(*flags, "--out", run, "--epochs", 500, "--patience", 0)
     wait_for(run / "last.ckpt", process)
     process.kill()
     finish(process)
@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(flags, tmp_path):
 
 def test_ctrl_c_keeps_the_last_checkpoint(flags, tmp_path):
     run = tmp_path / "run"
-    process = start(*flags, "--out", run, "--epochs", 500)
+    process = start(*flags, "--out", run, "--epochs", 500, "--patience", 0)
     wait_for(run / "last.ckpt", process)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)

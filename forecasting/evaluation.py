@@ -1,0 +1,116 @@
+"""Rolling-origin backtest of a model and of the baselines: what `scripts/evaluate_forecasting.py` calls."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from common.cli import command_line
+from common.errors import DataError, UsageError
+from common.pretrained import parameter_count
+from forecasting.baselines import baselines
+from forecasting.data import read_series
+from forecasting.forecaster import Forecaster
+from forecasting.system import point_forecast
+from forecasting.training import SeriesFlags
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(SeriesFlags):
+    """Flags of the evaluation."""
+
+    model: str
+    """A model or run folder, or user/name on the hub. Several, joined by commas, are averaged."""
+    split: str = "test"
+    """test is everything after the model's val part; val is that part."""
+    origins: int = 0
+    """Forecasts to make, evenly over the part; 0 is from every row."""
+    report: Path | None = None
+    """JSON file to write."""
+
+
+def evaluate(config: EvaluationConfig) -> None:
+    """Forecast, score, print and write the report. Raises UsageError, DataError, ModelError."""
+    if config.split not in ("test", "val"):
+        raise UsageError(f"--split {config.split}: expected test or val")
+    if config.report is not None and not config.report.resolve().parent.is_dir():
+        raise UsageError(f"--report {config.report}: its folder does not exist")
+    forecasters = [Forecaster.from_pretrained(name) for name in config.model.split(",")]
+    model = forecasters[0].model
+    horizon, season = model.config.horizon, model.config.season
+    if len({f.model.config.horizon for f in forecasters}) > 1:
+        raise UsageError("--model: the models have different horizons")
+    series = read_series(config.data, config.date_column, config.value_column, config.covariates)
+    limits = [pd.Period(model.info[f"{name}_until"], freq=series.periods.freq) for name in ("train", "val")]
+    first = int((series.periods <= limits[1 if config.split == "test" else 0]).sum())
+    last = len(series) if config.split == "test" else int((series.periods <= limits[1]).sum())
+    window = max(f.model.config.window for f in forecasters)
+    starts = range(max(first, window), last - horizon + 1)
+    if not len(starts):
+        raise DataError(
+            f"{config.data}: no forecast of {horizon} rows fits into the {last - first} rows of {config.split} "
+            f"(after {limits[0] if config.split == 'val' else limits[1]}, with {window} rows before it)"
+        )
+    count = min(config.origins or len(starts), len(starts))
+    origins = [starts[round(i * (len(starts) - 1) / max(1, count - 1))] for i in range(count)]
+    actual = np.stack([series.values[t : t + horizon, 0] for t in origins])  # O, H
+    known = series.values[: starts[0], 0]
+    train = series.values[: int((series.periods <= limits[0]).sum()), 0]
+    train = train if len(train) > season else known
+    scale = float(np.abs(train[season:] - train[:-season]).mean())
+    each = [
+        point_forecast(torch.from_numpy(f.backtest(series.values, origins)), f.model.config.quantiles).numpy()
+        for f in forecasters
+    ]
+    report: dict[str, Any] = {
+        **scores(np.mean(each, axis=0), actual, scale),
+        "baselines": {
+            name: scores(np.stack([forecast(series.values[:t, 0], horizon) for t in origins]), actual, scale)
+            for name, forecast in baselines(known, season).items()
+        },
+        "model": config.model,
+        "cell": model.config.cell,
+        "window": model.config.window,
+        "horizon": horizon,
+        "seeds": [f.model.info.get("seed") for f in forecasters],
+        "parameters": parameter_count(model),
+        "minutes": model.info.get("minutes"),
+        "data": config.data.name,
+        "split": config.split,
+        "origins": len(origins),
+        "first_origin": str(series.periods[origins[0]]),
+        "last_row": str(series.periods[last - 1]),
+        "command": command_line(),
+    }
+    for name, row in {"model": report, **report["baselines"]}.items():
+        print(
+            f"{name:16}"
+            + "  ".join(f"{key} {row[key]}" for key in ("rmse", "rmse_per_origin", "mae", "mape", "mase"))
+        )
+    print(f"{len(origins)} forecasts of {horizon} rows from {report['first_origin']} on")
+    if config.report is not None:
+        aside = config.report.with_name(f"{config.report.name}.tmp")
+        aside.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        aside.replace(config.report)
+
+
+def scores(forecast: np.ndarray, actual: np.ndarray, scale: float) -> dict[str, float | None]:
+    """Errors of forecasts (O, H) in the data's own units.
+
+    `rmse` over all rows; `rmse_per_origin` the mean of each forecast's own; `mae`; `mape` in percent, None where
+    an actual value is 0; `mase` the MAE over `scale`, the MAE of seasonal naive within the training part
+    (Hyndman & Koehler 2006).
+    """
+    error = forecast - actual
+    percent = None if (actual == 0).any() else round(float(100 * np.abs(error / actual).mean()), 3)
+    return {
+        "rmse": round(float(np.sqrt(np.square(error).mean())), 3),
+        "rmse_per_origin": round(float(np.sqrt(np.square(error).mean(axis=1)).mean()), 3),
+        "mae": round(float(np.abs(error).mean()), 3),
+        "mape": percent,
+        "mase": round(float(np.abs(error).mean() / scale), 3),
+    }

@@ -1,0 +1,130 @@
+"""Forecasts of a series: what a user calls."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from common.errors import DataError, UsageError
+from forecasting.data import Series
+from forecasting.model import ForecastModel
+from forecasting.system import point_forecast
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What comes after a series, in its own units."""
+
+    periods: pd.PeriodIndex
+    """(H,)"""
+    values: np.ndarray
+    """(H,)"""
+    quantiles: dict[float, np.ndarray]
+    """Level -> (H,); empty for a model without quantiles."""
+
+    def to_frame(self, name: str) -> pd.DataFrame:
+        """A table with the dates, the forecast as `name`, and a column a quantile."""
+        columns = {"date": self.periods.astype(str), name: self.values}
+        return pd.DataFrame({**columns, **{f"quantile_{q:g}": v for q, v in self.quantiles.items()}})
+
+
+class Forecaster:
+    """Forecasts with a trained model.
+
+    Args:
+        model: from training or `ForecastModel.from_pretrained`.
+    """
+
+    def __init__(self, model: ForecastModel) -> None:
+        self.model = model.eval()
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **hub: Any) -> "Forecaster":
+        """Load a model or run folder, or `user/name` from the hub. Raises ModelError."""
+        return cls(ForecastModel.from_pretrained(name, **hub))
+
+    def forecast(self, series: Series, horizon: int = 0) -> Forecast:
+        """Forecast the `horizon` steps after the last row; 0 takes the model's own.
+
+        Beyond the model's horizon its point forecasts go back in as if they had been observed.
+
+        Raises:
+            UsageError: a horizon below 0, or beyond the model's own for one that needs covariates.
+            DataError: other columns than the model was trained on, or fewer rows than its window.
+        """
+        config = self.model.config
+        horizon = horizon or config.horizon
+        if horizon < 0 or (horizon > config.horizon and config.columns > 1):
+            raise UsageError(
+                f"--horizon {horizon}: must be at least 1"
+                + (
+                    f", and at most {config.horizon} for a model with covariates"
+                    if config.columns > 1
+                    else ""
+                )
+            )
+        values = series.values
+        blocks: list[np.ndarray] = []
+        while len(blocks) * config.horizon < horizon:
+            block = self.backtest(values, [len(values)])[0]  # H, Q
+            blocks.append(block)
+            if config.columns == 1:
+                point = point_forecast(torch.from_numpy(block)[None], config.quantiles)[0].numpy()
+                values = np.concatenate([values, point[:, None]])
+        found = np.concatenate(blocks)[:horizon]
+        middle = point_forecast(torch.from_numpy(found)[None], config.quantiles)[0].numpy()
+        periods = pd.period_range(series.periods[-1] + 1, periods=horizon, freq=series.periods.freq)
+        return Forecast(periods, middle, {q: found[:, i] for i, q in enumerate(config.quantiles)})
+
+    def backtest(self, values: np.ndarray, origins: list[int]) -> np.ndarray:
+        """Forecasts (O, H, Q) from each origin: row `t` sees values (T, F) before row `t` and nothing else.
+
+        Raises:
+            DataError: other columns than the model was trained on, or fewer rows than its window.
+        """
+        config = self.model.config
+        if values.shape[1] != config.columns:
+            raise DataError(
+                f"the model was trained on {config.columns} columns (the value and its covariates), got "
+                f"{values.shape[1]}; give the same --covariates"
+            )
+        if min(origins) < config.window:
+            raise DataError(
+                f"{min(origins)} rows before the forecast, but the model looks at {config.window}"
+            )
+        scaled = self.model.scaler.scale(values)
+        inputs = np.stack([scaled[t - config.window : t] for t in origins])
+        with torch.inference_mode():
+            found = self.model(torch.tensor(inputs, dtype=torch.float32)).double().numpy()
+        return self.model.scaler.restore(np.sort(found, axis=-1))  # quantiles never cross
+
+
+def plot_forecast(series: Series, forecast: Forecast, out: Path, history: int = 0) -> None:
+    """Draw the end of the series, the forecast and its interval as PNG.
+
+    Args:
+        series: what is known.
+        forecast: what follows.
+        out: file to write.
+        history: rows to show; 0 is four times the forecast, at least 36.
+    """
+    from matplotlib.figure import Figure
+
+    shown = history or max(36, 4 * len(forecast.values))
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axis = figure.subplots()
+    known = series.values[-shown:, 0]
+    axis.plot(series.periods[-shown:].to_timestamp(), known, label=series.name, linewidth=1.2)
+    dates = pd.PeriodIndex([series.periods[-1], *forecast.periods]).to_timestamp()
+    joined = np.concatenate([known[-1:], forecast.values])
+    axis.plot(dates, joined, label="forecast", linewidth=1.2)
+    levels = sorted(forecast.quantiles)
+    if len(levels) > 1:
+        low, high = (np.concatenate([known[-1:], forecast.quantiles[q]]) for q in (levels[0], levels[-1]))
+        axis.fill_between(dates, low, high, alpha=0.25, label=f"{levels[0]:.0%} to {levels[-1]:.0%}")
+    axis.legend()
+    axis.grid(alpha=0.3)
+    figure.savefig(out, dpi=110, format="png")

@@ -1,0 +1,173 @@
+"""The forecaster: an RNN over a window, direct to all steps of the horizon, upon a linear base.
+
+Notation: N windows, W steps of a window, F columns, H horizon, D hidden size, Q quantiles, p lags.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from common.pretrained import PretrainedModel
+from common.recurrent import CellKind, RecurrentEncoder
+
+Base = Literal["none", "seasonal_naive", "ar"]
+Transform = Literal["none", "sqrt", "log"]
+M = TypeVar("M", bound="ForecastModel")
+
+
+@dataclass(frozen=True)
+class ForecastConfig:
+    """Sizes of the model and what it stands on."""
+
+    window: int
+    horizon: int
+    columns: int = 1
+    cell: CellKind = "gru"
+    hidden_size: int = 32
+    layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.0
+    quantiles: tuple[float, ...] = ()
+    transform: Transform = "none"
+    base: Base = "ar"
+    season: int = 12
+    lags: int = 0
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Transform, then zero mean and unit variance; fitted on the training part alone."""
+
+    transform: Transform
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, values: np.ndarray, transform: Transform) -> "Scaler":
+        """From the training values (T, F). Raises ValueError where the transform does not exist."""
+        lowest = float(values[:, 0].min())
+        if (transform == "log" and lowest <= 0) or (transform == "sqrt" and lowest < 0):
+            raise ValueError(f"--transform {transform}: the series goes down to {lowest:g}")
+        bent = _bend(values, transform)
+        std = bent.std(axis=0)
+        return cls(transform, tuple(bent.mean(axis=0).tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))
+
+    def scale(self, values: np.ndarray) -> np.ndarray:
+        """(..., F) -> (..., F)."""
+        return (_bend(values, self.transform) - np.array(self.mean)) / np.array(self.std)
+
+    def restore(self, scaled: np.ndarray) -> np.ndarray:
+        """Scaled forecasts of the value -> the data's own units."""
+        bent = scaled * self.std[0] + self.mean[0]
+        if self.transform == "log":
+            return np.asarray(np.exp(bent))
+        return np.asarray(np.square(np.maximum(bent, 0)) if self.transform == "sqrt" else bent)
+
+
+def _bend(values: np.ndarray, transform: Transform) -> np.ndarray:
+    """Apply the transform to the value column; a later value out of its range counts as the nearest in it."""
+    bent = np.array(values, dtype=np.float64)
+    if transform == "log":
+        bent[..., 0] = np.log(np.maximum(bent[..., 0], 1e-9))
+    elif transform == "sqrt":
+        bent[..., 0] = np.sqrt(np.maximum(bent[..., 0], 0))
+    return bent
+
+
+def linear_base(config: ForecastConfig, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The base as a linear map of the window's values: weight (H, W) and bias (H,).
+
+    `seasonal_naive` repeats the last season. `ar` is an autoregression of `lags` lags, fitted by least squares on
+    `scaled` (T,), the training part, through statsmodels, and unrolled over the horizon: each further forecast is
+    a linear map of the window, too.
+
+    Raises:
+        ValueError: the window is shorter than the season or the lags, or the part too short to fit.
+    """
+    weight, bias = np.zeros((config.horizon, config.window)), np.zeros(config.horizon)
+    if config.base == "seasonal_naive":
+        if config.season > config.window:
+            raise ValueError(
+                f"--season {config.season}: the window, {config.window}, must hold a whole season"
+            )
+        for h in range(config.horizon):
+            weight[h, config.window - config.season + h % config.season] = 1.0
+    elif config.base == "ar":
+        from statsmodels.tsa.ar_model import AutoReg
+
+        lags = config.lags or config.window
+        if lags > config.window or 2 * lags + 2 > len(scaled):
+            raise ValueError(
+                f"--lags {lags}: at most the window, {config.window}, and half of the {len(scaled)} training rows"
+            )
+        parameters = AutoReg(scaled, lags).fit().params
+        rows = [np.eye(config.window)[i] for i in range(config.window)]
+        offsets = [0.0] * config.window
+        for _ in range(config.horizon):
+            recent = zip(parameters[1:], reversed(rows[-lags:]), reversed(offsets[-lags:]), strict=True)
+            parts = [(a * row, a * offset) for a, row, offset in recent]
+            rows.append(np.sum([row for row, _ in parts], axis=0))
+            offsets.append(float(parameters[0] + sum(offset for _, offset in parts)))
+        weight, bias = np.array(rows[config.window :]), np.array(offsets[config.window :])
+    return weight, bias
+
+
+class ForecastModel(PretrainedModel):
+    """Base plus RNN: forecasts (N, H, Q) in scaled units.
+
+    The RNN's output layer starts at zero, so that training starts from the base.
+
+    Args:
+        config: sizes.
+        scaler: of the series it belongs to.
+    """
+
+    task = "forecasting"
+
+    def __init__(self, config: ForecastConfig, scaler: Scaler) -> None:
+        super().__init__()
+        self.config, self.scaler = config, scaler
+        self.rnn = RecurrentEncoder(
+            config.cell,
+            config.columns,
+            config.hidden_size,
+            layers=config.layers,
+            bidirectional=config.bidirectional,
+            dropout=config.dropout,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(self.rnn.output_size, config.horizon * max(1, len(config.quantiles)))
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+        self.base_weight: torch.Tensor
+        self.base_bias: torch.Tensor
+        self.register_buffer("base_weight", torch.zeros(config.horizon, config.window))
+        self.register_buffer("base_bias", torch.zeros(config.horizon))
+
+    def set_base(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        """Take what `linear_base` gave."""
+        self.base_weight.copy_(torch.from_numpy(weight))
+        self.base_bias.copy_(torch.from_numpy(bias))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """inputs (N, W, F), scaled -> (N, H, Q), scaled; Q is 1 without quantiles."""
+        _, last = self.rnn(inputs)
+        correction = self.output(self.dropout(last)).view(len(inputs), self.config.horizon, -1)
+        base = inputs[..., 0] @ self.base_weight.T + self.base_bias  # N, W -> N, H
+        return correction + base.unsqueeze(-1)
+
+    def architecture(self) -> dict[str, Any]:
+        """See `PretrainedModel.architecture`."""
+        return {"model": asdict(self.config), "scaler": asdict(self.scaler)}
+
+    @classmethod
+    def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
+        """See `PretrainedModel.from_architecture`."""
+        scaler, model = values["scaler"], values["model"]
+        return cls(
+            ForecastConfig(**{**model, "quantiles": tuple(model["quantiles"])}),
+            Scaler(scaler["transform"], tuple(scaler["mean"]), tuple(scaler["std"])),
+        )

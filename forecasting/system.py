@@ -1,0 +1,71 @@
+"""Training a forecaster: loss, validation in the data's own units, optimiser."""
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from common.training import TrainConfig, gather, one_cycle
+from forecasting.model import ForecastModel
+
+
+class ForecastingSystem(pl.LightningModule):
+    """Squared error, or the pinball loss of quantiles (Koenker & Bassett 1978), in scaled units.
+
+    Args:
+        model: what is trained.
+        config: learning rate and so on.
+    """
+
+    def __init__(self, model: ForecastModel, config: TrainConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        self.register_buffer("levels", torch.tensor(model.config.quantiles), persistent=False)
+        self._errors: list[float] = []
+        self._losses: list[torch.Tensor] = []
+
+    def training_step(self, batch: list[torch.Tensor], batch_index: int) -> torch.Tensor:
+        """Mean loss of the batch."""
+        inputs, targets = batch
+        error = targets.unsqueeze(-1) - self.model(inputs)
+        levels: Any = self.levels
+        loss = (
+            torch.maximum(levels * error, (levels - 1) * error).mean()
+            if len(levels)
+            else error.square().mean()
+        )
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's mean loss."""
+        self._losses = []
+
+    def on_train_epoch_end(self) -> None:
+        """The epoch's mean loss."""
+        self.log("train_loss", torch.stack(self._losses).mean(), sync_dist=self.trainer.world_size > 1)
+
+    def validation_step(self, batch: list[torch.Tensor], batch_index: int) -> None:
+        """Squared errors in the data's own units."""
+        inputs, targets = batch
+        scaler = self.model.scaler
+        predicted = scaler.restore(
+            point_forecast(self.model(inputs).float(), self.model.config.quantiles).cpu().numpy()
+        )
+        self._errors += np.square(predicted - scaler.restore(targets.cpu().numpy())).ravel().tolist()
+
+    def on_validation_epoch_end(self) -> None:
+        """Root mean square over all windows and steps."""
+        self.log("rmse", float(np.sqrt(np.mean(gather(self._errors)))))
+        self._errors = []
+
+    def configure_optimizers(self) -> Any:
+        """AdamW and one cycle."""
+        return one_cycle(self.model.parameters(), self.config, self.trainer)
+
+
+def point_forecast(forecasts: torch.Tensor, quantiles: tuple[float, ...]) -> torch.Tensor:
+    """(N, H, Q) -> (N, H): the only value, or the quantile nearest to the median."""
+    middle = min(range(len(quantiles)), key=lambda i: abs(quantiles[i] - 0.5)) if quantiles else 0
+    return forecasts[..., middle]

@@ -1,0 +1,123 @@
+"""Train a forecaster from flags: what `scripts/train_forecasting.py` calls."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from common.cli import command_line
+from common.errors import UsageError
+from common.recurrent import CellKind
+from common.training import TrainConfig, fit, prepare_run
+from forecasting.data import Split, WindowData, read_series
+from forecasting.model import Base, ForecastConfig, ForecastModel, Scaler, Transform, linear_base
+from forecasting.system import ForecastingSystem
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesFlags:
+    """Which series; the same in every script."""
+
+    data: Path
+    """CSV file with a date column, a value column and perhaps covariates."""
+    date_column: str
+    """Name of the column of dates."""
+    value_column: str
+    """Name of the column to forecast."""
+    covariates: tuple[str, ...] = ()
+    """Further numeric columns that the model sees up to the present."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastingConfig(SeriesFlags, TrainConfig):
+    """Flags of forecasting."""
+
+    window: int
+    """Rows that the model looks at."""
+    horizon: int
+    """Rows that it forecasts, all at once."""
+    test: float = 0.2
+    """Rows (or, below 1, share) at the end that training never looks at."""
+    val: float = 0.1
+    """Rows (or share) before those, that choose the best epoch."""
+    cell: CellKind = "gru"
+    """lstm, gru or rnn."""
+    hidden_size: int = 32
+    """Units of the RNN in each direction."""
+    layers: int = 1
+    """Stacked layers."""
+    bidirectional: bool = False
+    """Read the window in both directions."""
+    dropout: float = 0.0
+    """Between layers and before the output."""
+    quantiles: tuple[float, ...] = ()
+    """Quantiles to forecast, e.g. 0.1 0.5 0.9; without them the mean."""
+    transform: Transform = "none"
+    """Applied to the value first: log for growth by percent, sqrt for counts."""
+    base: Base = "ar"
+    """What the RNN corrects: a linear autoregression, the last season, or nothing."""
+    season: int = 12
+    """Rows of a season."""
+    lags: int = 0
+    """Lags of the autoregressive base; 0 is the whole window."""
+    epochs: int = 40
+    """Passes over the training part."""
+    batch_size: int = 64
+    """Windows a step, over all processes together."""
+    patience: int = 10
+    """Epochs without a better validation metric after which training stops; 0 never stops early."""
+    workers: int = 0
+    """Unused here: windows are in memory."""
+
+
+def train(config: ForecastingConfig) -> None:
+    """Train as the flags say. Raises UsageError, DataError, OSError."""
+    for name in ("window", "horizon", "hidden_size", "layers"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be at least 1")
+    if any(not 0 < q < 1 for q in config.quantiles):
+        raise UsageError(f"--quantiles {config.quantiles}: must lie between 0 and 1")
+    series = read_series(config.data, config.date_column, config.value_column, config.covariates)
+    split = Split.of(len(series), config.test, config.val)
+    config = prepare_run(config)
+    pl.seed_everything(config.seed, verbose=False)
+    sizes = ForecastConfig(
+        window=config.window,
+        horizon=config.horizon,
+        columns=series.values.shape[1],
+        cell=config.cell,
+        hidden_size=config.hidden_size,
+        layers=config.layers,
+        bidirectional=config.bidirectional,
+        dropout=config.dropout,
+        quantiles=tuple(sorted(config.quantiles)),
+        transform=config.transform,
+        base=config.base,
+        season=config.season,
+        lags=config.lags,
+    )
+    try:
+        scaler = Scaler.fit(series.values[: split.train], config.transform)
+        scaled = scaler.scale(series.values[: split.val])
+        data = WindowData(scaled, split, config.window, config.horizon, config.batch_size, config.seed)
+        base = linear_base(sizes, scaled[: split.train, 0])
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    model = ForecastModel(sizes, scaler)
+    model.set_base(*base)
+    model.info = {
+        "data": config.data.name,
+        "train_until": str(series.periods[split.train - 1]),
+        "val_until": str(series.periods[split.val - 1]),
+        "command": command_line(),
+        "seed": config.seed,
+    }
+    print(
+        f"train {series.periods[0]} to {model.info['train_until']}, val to {model.info['val_until']}, "
+        f"{len(series) - split.val} rows of test not looked at",
+        flush=True,
+    )
+    fit(ForecastingSystem(model, config), data, config, model=model, monitor="rmse", mode="min")
+    print(f"best model: {config.out / 'best'}")

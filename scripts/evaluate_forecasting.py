@@ -1,0 +1,10 @@
+"""Score a forecaster beside naive, seasonal naive, AR and Holt-Winters in a rolling-origin backtest.
+
+python scripts/evaluate_forecasting.py --data FILE.csv --date-column D --value-column V --model RUN --report R.json
+"""
+
+from common.cli import run
+from forecasting.evaluation import EvaluationConfig, evaluate
+
+if __name__ == "__main__":
+    run(evaluate, EvaluationConfig, __doc__)

@@ -1,0 +1,55 @@
+"""Forecast what comes after a series.
+
+    python scripts/forecast.py --model RUN --data FILE.csv --date-column D --value-column V --horizon 12 --plot OUT.png
+
+Prints a table as CSV, or writes it to `--out`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.cli import run
+from common.errors import UsageError
+from forecasting.baselines import plot_decomposition
+from forecasting.data import read_series
+from forecasting.forecaster import Forecaster, plot_forecast
+from forecasting.training import SeriesFlags
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(SeriesFlags):
+    """Flags."""
+
+    model: str
+    """A model or run folder, or user/name on the hub."""
+    horizon: int = 0
+    """Rows to forecast; 0 is the model's own horizon."""
+    out: Path | None = None
+    """CSV file to write."""
+    plot: Path | None = None
+    """PNG file: the end of the series and the forecast."""
+    decomposition: Path | None = None
+    """PNG file: trend, season and remainder of the series (STL)."""
+
+
+def main(config: Config) -> None:
+    """Forecast, print or write."""
+    forecaster = Forecaster.from_pretrained(config.model)
+    series = read_series(config.data, config.date_column, config.value_column, config.covariates)
+    forecast = forecaster.forecast(series, config.horizon)
+    table = forecast.to_frame(config.value_column).to_csv(index=False, float_format="%.6g")
+    if config.out is None:
+        print(table, end="")
+    else:
+        config.out.write_text(table, encoding="utf-8")
+    if config.plot is not None:
+        plot_forecast(series, forecast, config.plot)
+    if config.decomposition is not None:
+        try:
+            plot_decomposition(series, forecaster.model.config.season, config.decomposition)
+        except ValueError as error:
+            raise UsageError(f"--decomposition: {error}") from None
+
+
+if __name__ == "__main__":
+    run(main, Config, __doc__)

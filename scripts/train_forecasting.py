@@ -1,0 +1,12 @@
+"""Train an RNN to forecast a time series.
+
+    python scripts/train_forecasting.py --data FILE.csv --date-column D --value-column V --window W --horizon H --out RUN
+
+The last rows (`--test`) are never looked at; scaler and base are fitted on the training part alone.
+"""
+
+from common.cli import run
+from forecasting.training import ForecastingConfig, train
+
+if __name__ == "__main__":
+    run(train, ForecastingConfig, __doc__)
