@@ -74,7 +74,9 @@ _FREE_ON_RESUME = {"out", "resume", "device", "devices", "workers"}
 
 
 def prepare_run(config: C) -> C:
-    """Check the flags and open the run folder; on --resume, give back the flags the run was started with.
+    """Check the flags; on --resume, give back the flags the run was started with.
+
+    The folder itself is made by `fit`, so that a mistake found before it leaves nothing behind.
 
     Raises:
         UsageError: a flag out of range, a folder already in use, nothing to resume, or a flag that
@@ -86,22 +88,19 @@ def prepare_run(config: C) -> C:
     pick_device(config.device)
     file = config.out / CONFIG_FILE
     flags = {f.name: f for f in fields(config)}
-    plain = json.loads(json.dumps(asdict(config), default=str))
     if not config.resume:
-        if _is_first_process():
-            if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
-                raise UsageError(
-                    f"--out {config.out}: exists already; add --resume to continue it, or name another"
-                )
-            config.out.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+        used = config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir()))
+        if used and _is_first_process():
+            raise UsageError(
+                f"--out {config.out}: exists already; add --resume to continue it, or name another"
+            )
         return config
     if not file.is_file():
         raise UsageError(
             f"--resume: {config.out} holds no run ({CONFIG_FILE} is missing); start without --resume"
         )
     stored = json.loads(file.read_text(encoding="utf-8"))
-    for name, value in plain.items():
+    for name, value in _plain(config).items():
         default = json.loads(json.dumps(flags[name].default, default=str))
         if name in _FREE_ON_RESUME or value in (stored.get(name), default):
             continue
@@ -200,6 +199,9 @@ def fit(
         report: further metrics to keep in the history and the curves.
     """
     _quieten()
+    if not config.resume and _is_first_process():
+        config.out.mkdir(parents=True, exist_ok=True)
+        (config.out / CONFIG_FILE).write_text(json.dumps(_plain(config), indent=1), encoding="utf-8")
     device = pick_device(config.device)
     elastic = "TORCHELASTIC_RUN_ID" in os.environ
     devices = int(os.environ["LOCAL_WORLD_SIZE"]) if elastic else config.devices
@@ -336,6 +338,12 @@ def plot_curves(history: list[dict[str, float]], file: Path) -> None:
     aside = file.with_suffix(".tmp.png")
     figure.savefig(aside, dpi=110)
     aside.replace(file)
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """The flags as JSON values."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    return plain
 
 
 def _is_first_process() -> bool:

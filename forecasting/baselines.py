@@ -18,18 +18,19 @@ Baseline = Callable[[np.ndarray, int], np.ndarray]
 
 
 def baselines(known: np.ndarray, season: int) -> dict[str, Baseline]:
-    """Fit every baseline on `known` (T,), the values before the first origin; later values only extend the history.
+    """Fit every baseline on `known` (T,), what precedes the first origin; later values extend the history.
 
     - `naive`: the last value.
     - `seasonal_naive`: the last season again; left out where there is no season.
-    - `ar`: autoregression, its order chosen by AIC up to a tenth of the rows, at most 150.
+    - `ar`: autoregression, its order chosen by AIC up to a tenth of the rows or two seasons, at most 150.
     - `holt_winters`: damped additive trend and additive season on logarithms (on the values, where one is not
       positive).
     """
     found: dict[str, Baseline] = {"naive": lambda history, horizon: np.full(horizon, history[-1])}
     if 1 < season < len(known) // 2:
         found["seasonal_naive"] = lambda history, horizon: history[-season:][np.arange(horizon) % season]
-    selected = ar_select_order(known, max(1, min(150, len(known) // 10)), ic="aic")
+    most = min(150, max(len(known) // 10, 2 * season + 1), len(known) // 3)
+    selected = ar_select_order(known, max(1, most), ic="aic")
     lags = len(selected.ar_lags) if selected.ar_lags is not None else 0
     parameters = AutoReg(known, lags).fit().params
 

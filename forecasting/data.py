@@ -42,7 +42,7 @@ def read_series(file: Path, date_column: str, value_column: str, covariates: tup
 
     Raises:
         UsageError: the file or a column is not there.
-        DataError: a date that is none, twice the same date, a gap, text or nothing where a number should be, a
+        DataError: a date that is none, the same date twice, a gap, text or nothing in place of a number, a
             constant value, fewer than four rows.
     """
     if not file.is_file():
@@ -169,8 +169,8 @@ class WindowData(pl.LightningDataModule):
             inputs, targets = windows(values, first, last, window, horizon)
             if not len(inputs):
                 raise UsageError(
-                    f"--window {window} with --horizon {horizon} does not fit into the {last - first} rows of the "
-                    f"{name} part: shorten them, or give it more rows"
+                    f"--window {window} with --horizon {horizon} does not fit into the {last - first} rows of "
+                    f"the {name} part: shorten them, or give it more rows"
                 )
             self.parts[name] = TensorDataset(
                 *(torch.tensor(a, dtype=torch.float32) for a in (inputs, targets))

@@ -52,7 +52,7 @@ def evaluate(config: EvaluationConfig) -> None:
     starts = range(max(first, window), last - horizon + 1)
     if not len(starts):
         raise DataError(
-            f"{config.data}: no forecast of {horizon} rows fits into the {last - first} rows of {config.split} "
+            f"{config.data}: no forecast of {horizon} rows fits into {last - first} rows of {config.split} "
             f"(after {limits[0] if config.split == 'val' else limits[1]}, with {window} rows before it)"
         )
     count = min(config.origins or len(starts), len(starts))
@@ -101,7 +101,7 @@ def evaluate(config: EvaluationConfig) -> None:
 def scores(forecast: np.ndarray, actual: np.ndarray, scale: float) -> dict[str, float | None]:
     """Errors of forecasts (O, H) in the data's own units.
 
-    `rmse` over all rows; `rmse_per_origin` the mean of each forecast's own; `mae`; `mape` in percent, None where
+    `rmse` over all rows; `rmse_per_origin` the mean of each forecast's own; `mae`; `mape` in percent, None if
     an actual value is 0; `mase` the MAE over `scale`, the MAE of seasonal naive within the training part
     (Hyndman & Koehler 2006).
     """

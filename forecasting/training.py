@@ -6,6 +6,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from common.cli import command_line
+from common.device import Precision
 from common.errors import UsageError
 from common.recurrent import CellKind
 from common.training import TrainConfig, fit, prepare_run
@@ -66,8 +67,8 @@ class ForecastingConfig(SeriesFlags, TrainConfig):
     """Windows a step, over all processes together."""
     patience: int = 10
     """Epochs without a better validation metric after which training stops; 0 never stops early."""
-    workers: int = 0
-    """Unused here: windows are in memory."""
+    precision: Precision = "fp32"
+    """auto (bf16 where the hardware has it), bf16 or fp32; so small a model gains nothing from bf16."""
 
 
 def train(config: ForecastingConfig) -> None:

@@ -1,6 +1,7 @@
 """Score a forecaster beside naive, seasonal naive, AR and Holt-Winters in a rolling-origin backtest.
 
-python scripts/evaluate_forecasting.py --data FILE.csv --date-column D --value-column V --model RUN --report R.json
+python scripts/evaluate_forecasting.py --data FILE.csv --date-column DATE --value-column VALUE
+    --model RUN --report R.json
 """
 
 from common.cli import run

@@ -1,6 +1,7 @@
 """Forecast what comes after a series.
 
-    python scripts/forecast.py --model RUN --data FILE.csv --date-column D --value-column V --horizon 12 --plot OUT.png
+    python scripts/forecast.py --data FILE.csv --date-column DATE --value-column VALUE
+        --model RUN --horizon 12 --plot OUT.png
 
 Prints a table as CSV, or writes it to `--out`.
 """

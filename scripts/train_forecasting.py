@@ -1,6 +1,7 @@
 """Train an RNN to forecast a time series.
 
-    python scripts/train_forecasting.py --data FILE.csv --date-column D --value-column V --window W --horizon H --out RUN
+    python scripts/train_forecasting.py --data FILE.csv --date-column DATE --value-column VALUE
+        --window 24 --horizon 12 --out RUN
 
 The last rows (`--test`) are never looked at; scaler and base are fitted on the training part alone.
 """

@@ -2,8 +2,8 @@
 
     python scripts/write_tables.py
 
-A table stands between `<!-- table GLOB: COLUMN [COLUMN ...] -->` and `<!-- end -->`. Each file that matches is
-a row, each column a key of its JSON, with dots for keys within keys.
+A table stands between `<!-- table GLOB: COLUMN [COLUMN ...] -->` and `<!-- end -->`. Each file that matches
+is a row, each column a key of its JSON, with dots for keys within keys.
 """
 
 import glob

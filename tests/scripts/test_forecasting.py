@@ -1,0 +1,155 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from tests.forecasting.conftest import write_series
+
+COLUMNS = ("--date-column", "date", "--value-column", "value")
+FLAGS = (
+    *COLUMNS, "--window", 12, "--horizon", 3, "--base", "seasonal_naive", "--epochs", 3, "--hidden-size", 8,
+    "--test", 24, "--val", 24, "--device", "cpu",
+)  # fmt: skip
+
+
+@pytest.fixture
+def file(tmp_path):
+    return write_series(tmp_path / "series.csv")
+
+
+def weights(run):
+    return torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_train_evaluate_forecast(script, file, tmp_path):
+    run, report = tmp_path / "run", tmp_path / "report.json"
+    done = script(
+        "train_forecasting.py", "--data", file, *FLAGS, "--out", run, "--epochs", 15, "--learning-rate", 0.01
+    )
+    assert done.code == 0, done.err
+    assert "24 rows of test not looked at" in done.out
+    assert {"best", "last.ckpt", "metrics.csv", "curves.png"} <= {path.name for path in run.iterdir()}
+    done = script("evaluate_forecasting.py", "--data", file, *COLUMNS, "--model", run, "--report", report)
+    assert done.code == 0, done.err
+    scores = json.loads(report.read_text())
+    assert set(scores["baselines"]) == {"naive", "seasonal_naive", "ar", "holt_winters"}
+    assert scores["origins"] == 22
+    assert (
+        scores["rmse"] < scores["baselines"]["seasonal_naive"]["rmse"]
+    )  # it learnt the trend that repeats miss
+    assert {"mae", "mape", "mase", "command"} <= set(scores)
+    arguments = ("--data", file, *COLUMNS, "--model", run, "--horizon", 8)
+    done = script(
+        "forecast.py", *arguments, "--plot", tmp_path / "f.png", "--decomposition", tmp_path / "d.png"
+    )
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[0] == "date,value"
+    assert done.out.splitlines()[1].startswith("2014-05,")
+    assert len(done.out.splitlines()) == 9
+    script("forecast.py", *arguments, "--out", tmp_path / "f.csv")
+    assert (tmp_path / "f.csv").read_text() == done.out
+    for name in ("f.png", "d.png"):
+        with Image.open(tmp_path / name) as drawn:
+            assert len(set(drawn.convert("L").tobytes())) > 20
+
+
+def test_quantiles_make_an_interval_that_covers(script, file, tmp_path):
+    run = tmp_path / "run"
+    flags = (*FLAGS, "--quantiles", 0.9, 0.1, 0.5, "--epochs", 15, "--learning-rate", 0.01)
+    assert script("train_forecasting.py", "--data", file, *flags, "--out", run).code == 0
+    done = script("forecast.py", "--data", file, *COLUMNS, "--model", run, "--plot", tmp_path / "f.png")
+    table = [line.split(",") for line in done.out.splitlines()]
+    assert table[0] == ["date", "value", "quantile_0.1", "quantile_0.5", "quantile_0.9"]
+    numbers = np.array([[float(cell) for cell in row[1:]] for row in table[1:]])
+    assert (numbers[:, 1] <= numbers[:, 2]).all()
+    assert (numbers[:, 2] <= numbers[:, 3]).all()
+    assert np.array_equal(numbers[:, 0], numbers[:, 2])
+
+
+def test_the_test_part_cannot_change_the_model(script, file, tmp_path):
+    def wild(table):
+        table.loc[len(table) - 24 :, "value"] = 1e6
+        return table
+
+    other = write_series(tmp_path / "other.csv", change=wild)
+    for name, data in (("a", file), ("b", other)):
+        assert script("train_forecasting.py", "--data", data, *FLAGS, "--out", tmp_path / name).code == 0
+    a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
+    assert all(torch.equal(tensor, b[name]) for name, tensor in a.items())
+
+
+def test_covariates_are_used_and_asked_for(script, file, tmp_path):
+    run = tmp_path / "run"
+    assert (
+        script("train_forecasting.py", "--data", file, *FLAGS, "--covariates", "other", "--out", run).code
+        == 0
+    )
+    arguments = ("forecast.py", "--data", file, *COLUMNS, "--model", run)
+    assert script(*arguments, "--covariates", "other").code == 0
+    result = script(*arguments)
+    assert (result.code, "give the same --covariates" in result.err) == (1, True)
+    result = script(*arguments, "--covariates", "other", "--horizon", 4)
+    assert (result.code, "at most 3 for a model with covariates" in result.err) == (2, True)
+
+
+def test_resume_ends_at_the_same_weights(script, file, tmp_path, monkeypatch):
+    from common.training import RunFolder
+
+    assert script("train_forecasting.py", "--data", file, *FLAGS, "--out", tmp_path / "whole").code == 0
+    real = RunFolder.on_train_epoch_start
+
+    def stop(self, trainer, module):
+        if trainer.current_epoch == 1:
+            raise OSError("stopped")
+        real(self, trainer, module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "on_train_epoch_start", stop)
+        assert script("train_forecasting.py", "--data", file, *FLAGS, "--out", tmp_path / "cut").code == 1
+    assert (
+        script("train_forecasting.py", "--data", file, *FLAGS, "--out", tmp_path / "cut", "--resume").code
+        == 0
+    )
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(tensor, cut[name]) for name, tensor in whole.items())
+
+
+def test_bad_usage(script, file, tmp_path):
+    run = tmp_path / "run"
+    train = ("train_forecasting.py", "--data", file, *FLAGS, "--out", run)
+    short = write_series(tmp_path / "short.csv", rows=20)
+    cases = [
+        (2, (*train, "--window", 200), "--window 200 with --horizon 3 does not fit"),
+        (2, (*train, "--window", 0), "--window 0"),
+        (2, (*train, "--quantiles", 1.5), "must lie between 0 and 1"),
+        (2, (*train, "--season", 13), "--season 13"),
+        (2, (*train, "--value-column", "Value"), "no column 'Value'"),
+        (2, ("train_forecasting.py", "--data", short, *FLAGS, "--out", run), "leave -28 of 20 rows"),
+        (2, (*train, "--covariates", "none"), "no column 'none'"),
+    ]
+    for code, arguments, message in cases:
+        result = script(*arguments)
+        assert (result.code, message in result.err) == (code, True), (arguments, result)
+    assert not run.exists()  # a mistake leaves nothing behind
+
+
+def test_bad_evaluations(script, file, tmp_path):
+    run = tmp_path / "run"
+    assert script("train_forecasting.py", "--data", file, *FLAGS, "--out", run).code == 0
+    head = write_series(tmp_path / "head.csv", change=lambda table: table.head(137))
+    tail = write_series(tmp_path / "tail.csv", change=lambda table: table.tail(8))
+    cases = [
+        (1, ("--data", head, "--model", run), "fits into 1 rows of test"),
+        (2, ("--data", file, "--model", run, "--split", "train"), "--split train"),
+        (2, ("--data", file, "--model", tmp_path / "gone"), "no model"),
+        (2, ("--data", file, "--model", run, "--report", tmp_path / "gone" / "r.json"), "does not exist"),
+    ]
+    for code, arguments, message in cases:
+        result = script("evaluate_forecasting.py", *COLUMNS, *arguments)
+        assert (result.code, message in result.err) == (code, True), (arguments, result)
+    result = script("forecast.py", "--data", tail, *COLUMNS, "--model", run)
+    assert (result.code, "8 rows before the forecast, but the model looks at 12" in result.err) == (1, True)
+    assert pd.read_csv(file).shape == (160, 3)
