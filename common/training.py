@@ -323,10 +323,10 @@ class RunFolder(Checkpoint):
 
 
 def plot_curves(history: list[dict[str, float]], file: Path) -> None:
-    """Draw each metric over the epochs, one panel a metric, as PNG."""
+    """Draw each metric over the epochs, one panel a metric, as PNG; counts (`num_...`) are left out."""
     from matplotlib.figure import Figure
 
-    names = [name for name in history[0] if name not in ("epoch", "seconds")]
+    names = [name for name in history[0] if name not in ("epoch", "seconds") and not name.startswith("num_")]
     figure = Figure(figsize=(3.6 * len(names), 3), layout="constrained")
     axes = figure.subplots(1, len(names), squeeze=False)[0]
     epochs = [row["epoch"] for row in history]

@@ -169,8 +169,8 @@ class WindowData(pl.LightningDataModule):
             inputs, targets = windows(values, first, last, window, horizon)
             if not len(inputs):
                 raise UsageError(
-                    f"--window {window} with --horizon {horizon} does not fit into the {last - first} rows of "
-                    f"the {name} part: shorten them, or give it more rows"
+                    f"--window {window} with --horizon {horizon} does not fit into the {last - first} rows of"
+                    f" the {name} part: shorten them, or give it more rows"
                 )
             self.parts[name] = TensorDataset(
                 *(torch.tensor(a, dtype=torch.float32) for a in (inputs, targets))

@@ -79,6 +79,7 @@ def evaluate(config: EvaluationConfig) -> None:
         "seeds": [f.model.info.get("seed") for f in forecasters],
         "parameters": parameter_count(model),
         "minutes": model.info.get("minutes"),
+        "val_rmse": [f.model.info.get("metrics", {}).get("rmse") for f in forecasters],
         "data": config.data.name,
         "split": config.split,
         "origins": len(origins),

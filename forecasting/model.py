@@ -80,9 +80,9 @@ def _bend(values: np.ndarray, transform: Transform) -> np.ndarray:
 def linear_base(config: ForecastConfig, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The base as a linear map of the window's values: weight (H, W) and bias (H,).
 
-    `seasonal_naive` repeats the last season. `ar` is an autoregression of `lags` lags, fitted by least squares
-    on `scaled` (T,), the training part, through statsmodels, and unrolled over the horizon: each further forecast
-    is a linear map of the window, too.
+    `seasonal_naive` repeats the last season. `ar` is an autoregression of `lags` lags, fitted by least
+    squares on `scaled` (T,), the training part, through statsmodels, and unrolled over the horizon: each
+    further forecast is a linear map of the window, too.
 
     Raises:
         ValueError: the window is shorter than the season or the lags, or the part too short to fit.
@@ -101,7 +101,7 @@ def linear_base(config: ForecastConfig, scaled: np.ndarray) -> tuple[np.ndarray,
         lags = config.lags or config.window
         if lags > config.window or 2 * lags + 2 > len(scaled):
             raise ValueError(
-                f"--lags {lags}: at most the window, {config.window}, and half the {len(scaled)} training rows"
+                f"--lags {lags}: at most the window, {config.window}, and half of {len(scaled)} training rows"
             )
         parameters = AutoReg(scaled, lags).fit().params
         rows = [np.eye(config.window)[i] for i in range(config.window)]
