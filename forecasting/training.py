@@ -110,6 +110,11 @@ def train(config: ForecastingConfig) -> None:
     model.set_base(*base)
     model.info = {
         "data": config.data.name,
+        "columns": {
+            "date_column": config.date_column,
+            "value_column": config.value_column,
+            "covariates": config.covariates,
+        },
         "train_until": str(series.periods[split.train - 1]),
         "val_until": str(series.periods[split.val - 1]),
         "command": command_line(),

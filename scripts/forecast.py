@@ -1,7 +1,6 @@
 """Forecast what comes after a series.
 
-    python scripts/forecast.py --data FILE.csv --date-column DATE --value-column VALUE
-        --model RUN --horizon 12 --plot OUT.png
+    python scripts/forecast.py --model RUN --data FILE.csv --horizon 12 --plot OUT.png
 
 Prints a table as CSV, or writes it to `--out`.
 """
@@ -14,15 +13,22 @@ from common.errors import UsageError
 from forecasting.baselines import plot_decomposition
 from forecasting.data import read_series
 from forecasting.forecaster import Forecaster, plot_forecast
-from forecasting.training import SeriesFlags
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SeriesFlags):
+class Config:
     """Flags."""
 
     model: str
     """A model or run folder, or user/name on the hub."""
+    data: Path
+    """CSV file with the columns that the model was trained on."""
+    date_column: str | None = None
+    """Name of the column of dates, where it differs from training."""
+    value_column: str | None = None
+    """Name of the column to forecast, where it differs from training."""
+    covariates: tuple[str, ...] | None = None
+    """Names of the covariates, where they differ from training."""
     horizon: int = 0
     """Rows to forecast; 0 is the model's own horizon."""
     out: Path | None = None
@@ -36,9 +42,16 @@ class Config(SeriesFlags):
 def main(config: Config) -> None:
     """Forecast, print or write."""
     forecaster = Forecaster.from_pretrained(config.model)
-    series = read_series(config.data, config.date_column, config.value_column, config.covariates)
+    trained_on = forecaster.model.info["columns"]
+    covariates = trained_on["covariates"] if config.covariates is None else config.covariates
+    series = read_series(
+        config.data,
+        config.date_column or trained_on["date_column"],
+        config.value_column or trained_on["value_column"],
+        tuple(covariates),
+    )
     forecast = forecaster.forecast(series, config.horizon)
-    table = forecast.to_frame(config.value_column).to_csv(index=False, float_format="%.6g")
+    table = forecast.to_frame(series.name).to_csv(index=False, float_format="%.6g")
     if config.out is None:
         print(table, end="")
     else:

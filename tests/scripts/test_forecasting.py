@@ -1,7 +1,6 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -41,7 +40,7 @@ def test_train_evaluate_forecast(script, file, tmp_path):
         scores["rmse"] < scores["baselines"]["seasonal_naive"]["rmse"]
     )  # it learnt the trend that repeats miss
     assert {"mae", "mape", "mase", "command"} <= set(scores)
-    arguments = ("--data", file, *COLUMNS, "--model", run, "--horizon", 8)
+    arguments = ("--data", file, "--model", run, "--horizon", 8)
     done = script(
         "forecast.py", *arguments, "--plot", tmp_path / "f.png", "--decomposition", tmp_path / "d.png"
     )
@@ -60,7 +59,7 @@ def test_quantiles_make_an_interval_that_covers(script, file, tmp_path):
     run = tmp_path / "run"
     flags = (*FLAGS, "--quantiles", 0.9, 0.1, 0.5, "--epochs", 15, "--learning-rate", 0.01)
     assert script("train_forecasting.py", "--data", file, *flags, "--out", run).code == 0
-    done = script("forecast.py", "--data", file, *COLUMNS, "--model", run, "--plot", tmp_path / "f.png")
+    done = script("forecast.py", "--data", file, "--model", run, "--plot", tmp_path / "f.png")
     table = [line.split(",") for line in done.out.splitlines()]
     assert table[0] == ["date", "value", "quantile_0.1", "quantile_0.5", "quantile_0.9"]
     numbers = np.array([[float(cell) for cell in row[1:]] for row in table[1:]])
@@ -87,11 +86,10 @@ def test_covariates_are_used_and_asked_for(script, file, tmp_path):
         script("train_forecasting.py", "--data", file, *FLAGS, "--covariates", "other", "--out", run).code
         == 0
     )
-    arguments = ("forecast.py", "--data", file, *COLUMNS, "--model", run)
-    assert script(*arguments, "--covariates", "other").code == 0
-    result = script(*arguments)
+    assert script("forecast.py", "--data", file, "--model", run).code == 0  # the model knows its columns
+    result = script("evaluate_forecasting.py", "--data", file, *COLUMNS, "--model", run)
     assert (result.code, "give the same --covariates" in result.err) == (1, True)
-    result = script(*arguments, "--covariates", "other", "--horizon", 4)
+    result = script("forecast.py", "--data", file, "--model", run, "--horizon", 4)
     assert (result.code, "at most 3 for a model with covariates" in result.err) == (2, True)
 
 
@@ -150,6 +148,12 @@ def test_bad_evaluations(script, file, tmp_path):
     for code, arguments, message in cases:
         result = script("evaluate_forecasting.py", *COLUMNS, *arguments)
         assert (result.code, message in result.err) == (code, True), (arguments, result)
-    result = script("forecast.py", "--data", tail, *COLUMNS, "--model", run)
+    result = script("forecast.py", "--data", tail, "--model", run)
     assert (result.code, "8 rows before the forecast, but the model looks at 12" in result.err) == (1, True)
-    assert pd.read_csv(file).shape == (160, 3)
+    renamed = write_series(
+        tmp_path / "renamed.csv", change=lambda table: table.rename(columns={"value": "count"})
+    )
+    result = script("forecast.py", "--data", renamed, "--model", run)
+    assert (result.code, "no column 'value'; it has 'date', 'count', 'other'" in result.err) == (2, True)
+    result = script("forecast.py", "--data", renamed, "--model", run, "--value-column", "count")
+    assert (result.code, result.out.splitlines()[0]) == (0, "date,count")
