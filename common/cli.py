@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -28,6 +29,16 @@ def run(main: Callable[[C], int | None], config: type[C], description: str | Non
     except KeyboardInterrupt:
         code = _report("interrupted", 130)
     sys.exit(code)
+
+
+@contextmanager
+def needs_extra(name: str) -> Iterator[None]:
+    """Around the imports of a script: a missing package of the extra `name` ends it with the cure and code 2."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is not installed; run: pip install '.[{name}]'"
+        sys.exit(_report(message, 2))
 
 
 def command_line() -> str:

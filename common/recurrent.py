@@ -60,6 +60,9 @@ class RecurrentCell(nn.Module):
 class RecurrentEncoder(nn.Module):
     """Whole sequences through stacked RNN layers; what stands behind a row's length changes nothing.
 
+    Each direction is a layer of its own, and the backward one reads rows that were turned around within their
+    length. Padding then always comes last, so that no packing is needed, which keeps the fast kernels.
+
     Args:
         kind: `lstm`, `gru` or `rnn`.
         input_size: I.
@@ -86,15 +89,14 @@ class RecurrentEncoder(nn.Module):
         kinds = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
         if kind not in kinds:
             raise ValueError(f"cell {kind!r}: expected one of {', '.join(get_args(CellKind))}")
-        self.layer = kinds[kind](
-            input_size,
-            hidden_size,
-            layers,
-            batch_first=True,
-            bidirectional=bidirectional,
-            dropout=dropout if layers > 1 else 0.0,
-        )
+        self.bidirectional = bidirectional
         self.output_size = hidden_size * (2 if bidirectional else 1)
+        self.layers = nn.ModuleList()
+        for layer in range(layers):
+            size = self.output_size if layer else input_size
+            directions = [kinds[kind](size, hidden_size, batch_first=True) for _ in range(1 + bidirectional)]
+            self.layers.append(nn.ModuleList(directions))
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self, inputs: torch.Tensor, lengths: torch.Tensor | None = None
@@ -103,16 +105,26 @@ class RecurrentEncoder(nn.Module):
 
         Outputs behind a row's length are 0. The last state of the backward direction is the one at the start.
         """
+        rows, steps = inputs.shape[:2]
         if lengths is None:
-            outputs, state = self.layer(inputs)
-        else:
-            packed = nn.utils.rnn.pack_padded_sequence(
-                inputs, lengths.cpu(), batch_first=True, enforce_sorted=False
-            )
-            packed_outputs, state = self.layer(packed)
-            outputs, _ = nn.utils.rnn.pad_packed_sequence(
-                packed_outputs, batch_first=True, total_length=inputs.shape[1]
-            )
-        hidden = state[0] if isinstance(state, tuple) else state
-        directions = 2 if self.layer.bidirectional else 1
-        return outputs, hidden[-directions:].transpose(0, 1).flatten(1)  # B, R, D -> R, B*D
+            lengths = torch.full((rows,), steps)
+        lengths = lengths.to(inputs.device)
+        step = torch.arange(steps, device=inputs.device)
+        turned = (lengths[:, None] - 1 - step) % steps  # R, T: within its length, each row from its end
+        for depth, layer in enumerate(self.layers):
+            if depth:
+                inputs = self.dropout(inputs)
+            read = [layer[0](inputs)[0]]
+            if self.bidirectional:
+                read.append(_take(layer[1](_take(inputs, turned))[0], turned))
+            inputs = torch.cat(read, dim=-1)  # R, T, B*D
+        size = inputs.shape[-1] // (1 + self.bidirectional)
+        last = _take(inputs, lengths[:, None] - 1)[:, 0]  # R, B*D
+        if self.bidirectional:
+            last = torch.cat([last[:, :size], inputs[:, 0, size:]], dim=-1)
+        return inputs * (step < lengths[:, None])[..., None], last
+
+
+def _take(sequences: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    """sequences (R, T, D), steps (R, S) -> (R, S, D)."""
+    return sequences.gather(1, steps[..., None].expand(-1, -1, sequences.shape[-1]))

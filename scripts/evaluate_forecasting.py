@@ -4,8 +4,10 @@ python scripts/evaluate_forecasting.py --data FILE.csv --date-column DATE --valu
     --model RUN --report R.json
 """
 
-from common.cli import run
-from forecasting.evaluation import EvaluationConfig, evaluate
+from common.cli import needs_extra, run
+
+with needs_extra("forecast"):
+    from forecasting.evaluation import EvaluationConfig, evaluate
 
 if __name__ == "__main__":
     run(evaluate, EvaluationConfig, __doc__)

@@ -8,11 +8,13 @@ Prints a table as CSV, or writes it to `--out`.
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import run
+from common.cli import needs_extra, run
 from common.errors import UsageError
-from forecasting.baselines import plot_decomposition
-from forecasting.data import read_series
-from forecasting.forecaster import Forecaster, plot_forecast
+
+with needs_extra("forecast"):
+    from forecasting.baselines import plot_decomposition
+    from forecasting.data import read_series
+    from forecasting.forecaster import Forecaster, plot_forecast
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,10 @@
 The last rows (`--test`) are never looked at; scaler and base are fitted on the training part alone.
 """
 
-from common.cli import run
-from forecasting.training import ForecastingConfig, train
+from common.cli import needs_extra, run
+
+with needs_extra("forecast"):
+    from forecasting.training import ForecastingConfig, train
 
 if __name__ == "__main__":
     run(train, ForecastingConfig, __doc__)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from common.attention import AdditiveAttention
 from common.recurrent import CellState, RecurrentCell, RecurrentEncoder
@@ -60,3 +61,21 @@ def test_what_stands_behind_the_length_changes_nothing(kind, layers, bidirection
         assert not outputs[row, length:].any()
     with pytest.raises(ValueError, match="expected one of lstm, gru, rnn"):
         RecurrentEncoder("lsmt", 5, 8)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_sequences_equal_torch_with_packing(kind):
+    torch.manual_seed(0)
+    encoder = RecurrentEncoder(kind, 5, 8, layers=2, bidirectional=True)
+    torch.manual_seed(0)
+    reference = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[kind](
+        5, 8, num_layers=2, batch_first=True, bidirectional=True
+    )
+    inputs, lengths = torch.randn(3, 7, 5), torch.tensor([4, 7, 1])
+    packed = nn.utils.rnn.pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+    packed_outputs, state = reference(packed)
+    expected, _ = nn.utils.rnn.pad_packed_sequence(packed_outputs, batch_first=True)
+    hidden = state[0] if kind == "lstm" else state
+    outputs, last = encoder(inputs, lengths)
+    torch.testing.assert_close(outputs, expected)
+    torch.testing.assert_close(last, torch.cat([hidden[-2], hidden[-1]], dim=-1))

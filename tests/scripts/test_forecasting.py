@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -157,3 +158,13 @@ def test_bad_evaluations(script, file, tmp_path):
     assert (result.code, "no column 'value'; it has 'date', 'count', 'other'" in result.err) == (2, True)
     result = script("forecast.py", "--data", renamed, "--model", run, "--value-column", "count")
     assert (result.code, result.out.splitlines()[0]) == (0, "date,count")
+
+
+@pytest.mark.parametrize("name", ["train_forecasting.py", "evaluate_forecasting.py", "forecast.py"])
+def test_without_the_extra_one_line_names_the_cure(script, monkeypatch, name):
+    for module in [m for m in sys.modules if m.startswith("forecasting")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    done = script(name, "--help")
+    assert done.code == 2
+    assert done.err == "error: pandas is not installed; run: pip install '.[forecast]'\n"
