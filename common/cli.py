@@ -33,7 +33,7 @@ def run(main: Callable[[C], int | None], config: type[C], description: str | Non
 
 @contextmanager
 def needs_extra(name: str) -> Iterator[None]:
-    """Around the imports of a script: a missing package of the extra `name` ends it with the cure and code 2."""
+    """Around a script's imports: a missing package of the extra `name` ends it with the cure and code 2."""
     try:
         yield
     except ModuleNotFoundError as error:
