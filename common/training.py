@@ -138,16 +138,18 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         if not self.shuffle:
             return iter(range(self.rank, self.size, self.world))
-        # epochs that were trained on; on resuming, `current_epoch` still counts one less at this time
-        progress: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
-        epoch = progress.processed if progress else 0
-        generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
+        generator = torch.Generator().manual_seed(hash((self.seed, epochs_trained(self.trainer))) % 2**63)
         order = torch.randperm(self.size, generator=generator).tolist()
         order += order[: -self.size % self.world]
         return iter(order[self.rank :: self.world])
 
     def __len__(self) -> int:
         return -(-(self.size if self.shuffle else self.size - self.rank) // self.world)
+
+
+def epochs_trained(trainer: pl.Trainer | None) -> int:
+    """Epochs that were trained on; on resuming, Lightning's `current_epoch` counts one less than it should."""
+    return trainer.fit_loop.epoch_progress.current.processed if trainer else 0
 
 
 def global_sum(value: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,47 @@
+"""The characters that a model can read, and what CTC needs of a label."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+PRINTABLE = "".join(map(chr, range(32, 127)))
+"""Printable ASCII: letters of both cases, digits, punctuation, space."""
+BLANK = 0
+
+
+class Charset:
+    """Characters and their classes; class 0 is CTC's blank.
+
+    Args:
+        characters: each once; the order gives the classes from 1 on.
+
+    Raises:
+        ValueError: none, or a character that stands there twice.
+    """
+
+    def __init__(self, characters: str = PRINTABLE) -> None:
+        self.characters = characters
+        self._classes = {character: i + 1 for i, character in enumerate(characters)}
+        if not characters or len(self._classes) != len(characters):
+            twice = next((c for c in characters if characters.count(c) > 1), "")
+            raise ValueError(f"charset: {twice!r} stands there twice" if twice else "charset: no characters")
+
+    def __len__(self) -> int:
+        """Number of classes, the blank included."""
+        return len(self.characters) + 1
+
+    def unknown(self, text: str) -> str:
+        """The characters of `text` that are not in the set, each once."""
+        return "".join(dict.fromkeys(c for c in text if c not in self._classes))
+
+    def encode(self, text: str) -> list[int]:
+        """Classes of the characters. Raises KeyError for one that is not in the set."""
+        return [self._classes[character] for character in text]
+
+    def decode(self, classes: Iterable[int]) -> str:
+        """Characters of the classes; blanks are left out, repeats stay."""
+        return "".join(self.characters[i - 1] for i in classes if i != BLANK)
+
+
+def steps_needed(text: str) -> int:
+    """Fewest steps from which CTC can spell `text`: one a character, one more between two that are equal."""
+    return len(text) + sum(a == b for a, b in pairwise(text))

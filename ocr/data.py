@@ -1,0 +1,425 @@
+"""Labelled lines of text: readers that say what they left out, and batches of lines that are equally wide."""
+
+import csv
+import io
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from common.errors import DataError, ImageError, UsageError
+from common.training import epochs_trained
+from ocr.charset import Charset, steps_needed
+from ocr.images import WIDTH_MULTIPLE, LineBatch, LinePreprocess, grey, stack
+from ocr.synthetic import SyntheticLines, distort
+
+LABELS = "labels.tsv"
+_PART = re.compile(r"(\d+)(rows|groups)")
+
+
+@dataclass(frozen=True)
+class LmdbRecord:
+    """A picture in an LMDB folder of the deep-text-recognition benchmark."""
+
+    folder: Path
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The key."""
+        return self.key
+
+    def open(self) -> io.BytesIO:
+        """The picture's bytes."""
+        with _lmdb(str(self.folder)).begin() as transaction:
+            return io.BytesIO(bytes(transaction.get(self.key.encode())))
+
+
+@cache
+def _lmdb(folder: str) -> Any:
+    try:
+        import lmdb
+    except ModuleNotFoundError:
+        raise UsageError("an LMDB folder needs the package lmdb; run: pip install '.[lmdb]'") from None
+    return lmdb.open(folder, readonly=True, lock=False, readahead=False)
+
+
+@dataclass(frozen=True)
+class TextLine:
+    """The picture of one line and what it says."""
+
+    source: Path | LmdbRecord
+    text: str
+    size: tuple[int, int]
+    """Width and height in the file."""
+    folder: str
+    """Name of its data folder."""
+    folded: bool = False
+    """Whether the label's case means nothing, since its data set was written in capitals throughout."""
+
+    def grey(self) -> np.ndarray:
+        """uint8 (H, W). Raises ImageError."""
+        if isinstance(self.source, Path):
+            return grey(self.source)
+        with Image.open(self.source.open()) as image:
+            return grey(image)
+
+
+def read_lines(folder: Path, last: str = "", *, first: bool = False) -> list[TextLine]:
+    """Read a folder with `labels.tsv` (file, text; one header row), or an LMDB folder.
+
+    Prints what was left out and why.
+
+    Args:
+        folder: holds `labels.tsv` or `data.mdb`.
+        last: only the last so many rows or groups, as `300rows` or `40groups`; a group is what stands before
+            the last underscore of a file name. Empty is all.
+        first: all but those.
+
+    Raises:
+        DataError: no labels, none that can be used, or labels that are no UTF-8 table.
+        UsageError: `last` is not of that form.
+    """
+    rows = _read_lmdb(folder) if (folder / "data.mdb").is_file() else _read_table(folder)
+    rows = _part(rows, last, first)
+    dropped: Counter[str] = Counter()
+    example: dict[str, str] = {}
+    lines = []
+    for source, text in rows:
+        reason, size = _check(source, text)
+        if reason:
+            dropped[reason] += 1
+            example.setdefault(reason, f"{source.name} {text[:30]!r}")
+        else:
+            lines.append(TextLine(source, text, size, folder.name))
+    for reason, count in dropped.items():
+        print(f"  {folder.name}: left out {count:,} rows: {reason}, e.g. {example[reason]}", flush=True)
+    if not lines:
+        raise DataError(f"{folder}: none of its {len(rows):,} rows can be used")
+    letters = "".join(line.text for line in lines)
+    if letters == letters.upper() and letters != letters.lower() and len(lines) >= 100:
+        print(f"  {folder.name}: labels in capitals throughout; their case is taken as unknown", flush=True)
+        lines = [replace(line, folded=True) for line in lines]
+    return lines
+
+
+def _read_table(folder: Path) -> list[tuple[Path | LmdbRecord, str]]:
+    file = folder / LABELS
+    if not file.is_file():
+        raise DataError(f"{folder}: no {LABELS} (file<TAB>text, one header row) and no data.mdb in this folder")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 ({error}); save it as UTF-8") from None
+    table = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
+    if len(table) < 2:
+        raise DataError(f"{file}: the file has no rows; expected a header and file<TAB>text")
+    rows: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for row in table[1:]:
+        if len(row) < 2:
+            counts["no tab in the row" if row else ""] += 1
+            continue
+        if len(row) > 2:
+            counts["a tab within the text, read as a space"] += 1
+        label = " ".join(" ".join(row[1:]).split())
+        if row[0] in rows:
+            same = rows[row[0]] == label
+            counts["the same row again" if same else "the same file with another text; the first is kept"] += 1
+        else:
+            rows[row[0]] = label
+    for reason, count in counts.items():
+        if reason:
+            print(f"  {file.parent.name}/{file.name}: {count:,} rows with {reason}", flush=True)
+    return [(folder / name, label) for name, label in rows.items()]
+
+
+def _read_lmdb(folder: Path) -> list[tuple[Path | LmdbRecord, str]]:
+    with _lmdb(str(folder)).begin() as transaction:
+        count = transaction.get(b"num-samples")
+        if count is None:
+            raise DataError(f"{folder}: an LMDB without num-samples, not of the deep-text-recognition benchmark")
+        rows: list[tuple[Path | LmdbRecord, str]] = []
+        for i in range(1, int(count) + 1):
+            label = transaction.get(f"label-{i:09d}".encode())
+            text = "" if label is None else " ".join(bytes(label).decode("utf-8", "replace").split())
+            rows.append((LmdbRecord(folder, f"image-{i:09d}"), text))
+    return rows
+
+
+def _part(rows: list[Any], last: str, first: bool) -> list[Any]:
+    if not last:
+        return rows
+    match = _PART.fullmatch(last)
+    if match is None:
+        raise UsageError(f"{last!r}: expected a number of rows or groups, as 300rows or 40groups")
+    count = int(match[1])
+    if match[2] == "rows":
+        return rows[: len(rows) - count] if first else rows[max(0, len(rows) - count) :]
+    names = [source.name.rpartition("_")[0] for source, _ in rows]
+    groups = list(dict.fromkeys(names))
+    chosen = set(groups[: len(groups) - count] if first else groups[max(0, len(groups) - count) :])
+    return [row for row, name in zip(rows, names, strict=True) if name in chosen]
+
+
+def _check(source: Path | LmdbRecord, text: str) -> tuple[str, tuple[int, int]]:
+    if not text:
+        return "no text", (0, 0)
+    try:
+        with Image.open(source if isinstance(source, Path) else source.open()) as image:
+            return "", image.size
+    except FileNotFoundError:
+        return "the file is missing", (0, 0)
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError):
+        return "not a picture", (0, 0)
+
+
+def fit_labels(lines: Sequence[TextLine], charset: Charset, preprocess: LinePreprocess) -> list[TextLine]:
+    """The lines that the model can learn; prints those it cannot and why.
+
+    Raises:
+        DataError: none is left.
+    """
+    kept = []
+    foreign: Counter[str] = Counter()
+    narrow = []
+    for line in lines:
+        unknown = charset.unknown(line.text)
+        width = preprocess.width(*line.size)
+        steps = -(-width // WIDTH_MULTIPLE)
+        if unknown:
+            foreign.update(unknown)
+        elif steps < steps_needed(line.text):
+            narrow.append((line, steps))
+        else:
+            kept.append(line)
+    if foreign:
+        count = len(lines) - len(kept) - len(narrow)
+        print(
+            f"  left out {count:,} labels with characters that the model does not have: "
+            f"{' '.join(c for c, _ in foreign.most_common(20))}; name them with --charset",
+            flush=True,
+        )
+    if narrow:
+        line, steps = narrow[0]
+        print(
+            f"  left out {len(narrow):,} labels too long for their picture, e.g. {line.source.name}: the label "
+            f"needs {steps_needed(line.text)} steps, the picture gives {steps}: widen it",
+            flush=True,
+        )
+    if not kept:
+        raise DataError(
+            f"none of the {len(lines):,} labels fits a model with the characters {charset.characters!r}"
+        )
+    return kept
+
+
+class Draw(NamedTuple):
+    """One line of an epoch."""
+
+    index: int
+    """Of the labelled line, or -1 for a synthetic one."""
+    seed: int
+    """Of its distortion or its making; -1 leaves a labelled line as it is."""
+    width: int
+    """Pixels that it will roughly have."""
+
+
+class TextBatch(NamedTuple):
+    """What the model trains on."""
+
+    images: LineBatch
+    targets: torch.Tensor
+    """Classes of all labels, one after the other."""
+    lengths: torch.Tensor
+    """(N,) characters of each label"""
+    folded: torch.Tensor
+    """(N,) whether the case of the label is unknown"""
+    texts: list[str]
+    indices: list[int]
+
+
+class LineDataset(Dataset[tuple[torch.Tensor, str, bool, int] | None]):
+    """Draws -> lines.
+
+    Args:
+        lines: labelled ones.
+        preprocess: as the model reads.
+        synthetic: makes the others.
+    """
+
+    def __init__(
+        self, lines: Sequence[TextLine], preprocess: LinePreprocess, synthetic: SyntheticLines | None = None
+    ) -> None:
+        self.lines, self.preprocess, self.synthetic = lines, preprocess, synthetic
+
+    def __getitem__(self, draw: Draw) -> tuple[torch.Tensor, str, bool, int] | None:
+        """A line, or None with a message where a picture turns out to be damaged."""
+        if draw.index < 0:
+            assert self.synthetic is not None
+            pixels, text = self.synthetic.sample(draw.seed, draw.width, self.preprocess.height)
+            folded = False
+        else:
+            line = self.lines[draw.index]
+            text, folded = line.text, line.folded
+            try:
+                pixels = self.preprocess.scale(line.grey())
+            except ImageError as error:
+                print(f"left out {error}", file=sys.stderr, flush=True)
+                return None
+            if draw.seed >= 0:
+                pixels = distort(np.random.default_rng(draw.seed), pixels)
+        least = steps_needed(text) * WIDTH_MULTIPLE
+        return self.preprocess.normalize(self.preprocess.scale(pixels, least)), text, folded, draw.index
+
+
+class WidthBatches(Sampler[list[Draw]]):
+    """Batches of draws that are nearly equally wide, in random order; each process takes its rows of each.
+
+    Args:
+        widths: of the labelled lines; each is drawn once an epoch.
+        batch_size: rows over all processes.
+        seed: of everything.
+        shuffle: distort, mix with synthetic lines, and shuffle. Without it: every labelled line as it is.
+        synthetic: synthetic lines an epoch.
+        trainer: tells the epoch.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        batch_size: int,
+        seed: int,
+        *,
+        shuffle: bool,
+        synthetic: int,
+        trainer: pl.Trainer | None,
+    ) -> None:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.world = torch.distributed.get_world_size() if distributed else 1
+        self.rank = torch.distributed.get_rank() if distributed else 0
+        self.widths, self.batch_size, self.seed = widths, batch_size, seed
+        self.shuffle, self.synthetic, self.trainer = shuffle, synthetic if shuffle else 0, trainer
+
+    def __len__(self) -> int:
+        return -(-(len(self.widths) + self.synthetic) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        random = np.random.default_rng([self.seed, epochs_trained(self.trainer)])
+        seeds = random.integers(0, 2**31, len(self.widths) + self.synthetic)
+        draws = [Draw(i, int(seeds[i]) if self.shuffle else -1, width) for i, width in enumerate(self.widths)]
+        if self.synthetic:
+            mean = max(60.0, float(np.mean(self.widths))) if self.widths else 120.0
+            made = np.clip(random.gamma(2.2, mean / 2.2, self.synthetic), 24, 640).astype(int)
+            draws += [Draw(-1, int(s), int(w)) for s, w in zip(seeds[len(self.widths) :], made, strict=True)]
+        jitter = random.uniform(0.85, 1.15, len(draws)) if self.shuffle else np.ones(len(draws))
+        order = np.argsort([draw.width * j for draw, j in zip(draws, jitter, strict=True)], kind="stable")
+        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        if self.shuffle:
+            batches = [batches[i] for i in random.permutation(len(batches))]
+        for batch in batches:
+            mine = batch[self.rank :: self.world]
+            if self.shuffle and not len(mine):  # every process takes part in every step
+                mine = batch[:1]
+            if len(mine):
+                yield [draws[i] for i in mine]
+
+
+def collate(
+    charset: Charset, items: Sequence[tuple[torch.Tensor, str, bool, int] | None]
+) -> TextBatch | None:
+    """Stack lines and string their labels together; None where no picture could be read."""
+    good = [item for item in items if item is not None]
+    if not good:
+        return None
+    lines, texts, folded, indices = zip(*good, strict=True)
+    classes = [charset.encode(text) for text in texts]
+    return TextBatch(
+        stack(lines),
+        torch.tensor([k for label in classes for k in label]),
+        torch.tensor([len(label) for label in classes]),
+        torch.tensor(folded),
+        list(texts),
+        list(indices),
+    )
+
+
+class OcrData(pl.LightningDataModule):
+    """Train and val lines.
+
+    Args:
+        train: labelled lines; may be empty where there are synthetic ones.
+        val: labelled lines.
+        charset: gives characters their classes.
+        preprocess: as the model reads.
+        synthetic: makes synthetic lines.
+        synthetic_count: how many an epoch.
+        batch_size: lines a step over all processes.
+        workers: loading processes.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[TextLine],
+        val: Sequence[TextLine],
+        charset: Charset,
+        preprocess: LinePreprocess,
+        *,
+        synthetic: SyntheticLines | None,
+        synthetic_count: int,
+        batch_size: int,
+        workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.train_lines, self.val_lines = train, val
+        self.charset, self.preprocess = charset, preprocess
+        self.synthetic, self.synthetic_count = synthetic, synthetic_count
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+
+    def _loader(self, lines: Sequence[TextLine], *, shuffle: bool) -> DataLoader[Any]:
+        widths = [self.preprocess.width(*line.size) for line in lines]
+        sampler = WidthBatches(
+            widths,
+            self.batch_size,
+            self.seed,
+            shuffle=shuffle,
+            synthetic=self.synthetic_count,
+            trainer=self.trainer,
+        )
+        return DataLoader(
+            LineDataset(lines, self.preprocess, self.synthetic),
+            batch_sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=_Collate(self.charset),
+            persistent_workers=self.workers > 0,
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Labelled and synthetic lines, distorted, shuffled."""
+        return self._loader(self.train_lines, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Each line once, as it is."""
+        return self._loader(self.val_lines, shuffle=False)
+
+
+class _Collate:
+    """`collate` with its charset, in a form that goes to worker processes."""
+
+    def __init__(self, charset: Charset) -> None:
+        self.charset = charset
+
+    def __call__(self, items: Sequence[tuple[torch.Tensor, str, bool, int] | None]) -> TextBatch | None:
+        return collate(self.charset, items)

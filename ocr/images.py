@@ -1,0 +1,74 @@
+"""Lines of text as the recognizer expects them. Notation: H x W pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from common.images import ImageSource, load_image
+
+WIDTH_MULTIPLE = 4
+"""Every line is padded to a multiple of this, its own business; only then do batches pad further."""
+MIN_WIDTH = 16
+_LEAST_CONTRAST = 12.0  # grey levels: less is noise on a blank line, and is not blown up
+
+
+def grey(source: ImageSource | np.ndarray) -> np.ndarray:
+    """One line as uint8 (H, W): any picture that `common.images.load_image` reads, or an array already grey."""
+    if isinstance(source, np.ndarray):
+        return source
+    return np.asarray(load_image(source).convert("L"))
+
+
+@dataclass(frozen=True)
+class LinePreprocess:
+    """Scales a grey line to `height`, keeps its aspect, and takes its own mean and spread out of it."""
+
+    height: int = 32
+
+    def width(self, width: int, height: int) -> int:
+        """Pixels that a line of `width` x `height` has after scaling, before padding."""
+        return max(MIN_WIDTH, round(width * self.height / height))
+
+    def scale(self, line: np.ndarray, least_width: int = 0) -> np.ndarray:
+        """uint8 (H, W) -> uint8 (height, W'), W' at least `least_width`."""
+        width = max(self.width(line.shape[1], line.shape[0]), least_width)
+        if line.shape == (self.height, width):
+            return line
+        smaller = self.height < line.shape[0]
+        return cv2.resize(
+            line, (width, self.height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        )
+
+    def normalize(self, line: np.ndarray) -> torch.Tensor:
+        """uint8 (height, W) -> float32 (height, W''), W'' the next multiple of 4; 0 is the line's mean."""
+        pixels = line.astype(np.float32)
+        pixels = (pixels - pixels.mean()) / max(float(pixels.std()), _LEAST_CONTRAST)
+        extra = -line.shape[1] % WIDTH_MULTIPLE
+        return torch.from_numpy(np.pad(pixels, ((0, 0), (0, extra))))
+
+    def __call__(self, source: ImageSource | np.ndarray) -> torch.Tensor:
+        """A picture or a grey array -> float32 (height, W). Raises ImageError."""
+        return self.normalize(self.scale(grey(source)))
+
+
+class LineBatch(NamedTuple):
+    """Lines of one batch."""
+
+    lines: torch.Tensor
+    """(N, 1, H, W)"""
+    widths: torch.Tensor
+    """(N,) pixels of each line before the batch padded it"""
+
+
+def stack(lines: Sequence[torch.Tensor]) -> LineBatch:
+    """Lines (H, W_i) -> one batch, padded on the right with 0."""
+    widths = torch.tensor([line.shape[1] for line in lines])
+    batch = torch.zeros(len(lines), 1, lines[0].shape[0], int(widths.max()))
+    for row, line in enumerate(lines):
+        batch[row, 0, :, : line.shape[1]] = line
+    return LineBatch(batch, widths)
+

@@ -1,0 +1,223 @@
+"""CRNN: a CNN whose columns an RNN reads (Shi, Bai & Yao 2015).
+
+Notation: N lines, H x W pixels, C channels, T = W / stride steps, D hidden size, K classes.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from common.errors import UsageError
+from common.pretrained import PretrainedModel
+from common.recurrent import CellKind, RecurrentEncoder
+from ocr.charset import Charset
+from ocr.images import WIDTH_MULTIPLE, LinePreprocess
+
+STRIDE = WIDTH_MULTIPLE
+COMPACT = "compact"
+_COMPACT = ("resnet10t", {"stem_width": 16, "channels": (32, 96, 192, 256), "layers": [1, 1, 2, 1]})
+_PROBE = 64  # pixels, both ways, of the picture that finds the strides
+
+
+@dataclass(frozen=True)
+class RecognizerConfig:
+    """Sizes of a CRNN."""
+
+    encoder: str = COMPACT
+    """compact (a thin ResNet-10), vgg (as Shi et al. 2015), or a convolutional backbone of timm."""
+    cell: CellKind = "lstm"
+    hidden_size: int = 128
+    """Of each direction."""
+    layers: int = 2
+    dropout: float = 0.1
+    height: int = 32
+    """Pixels to which every line is scaled."""
+
+
+class LineEncoder(nn.Module):
+    """Lines -> columns: a CNN that halves the width twice and the height as often as it likes.
+
+    Columns behind a line's width are cleared before every convolution, as if the picture ended there: what
+    pads a line never changes its features.
+
+    Args:
+        name: `compact`, `vgg`, or a backbone of timm. A timm backbone keeps its strides until width and
+            height are a quarter; from there on it strides over the height alone, and it is cut where the
+            height is a sixteenth.
+
+    Attributes:
+        out_channels: C of the columns.
+        stride: pixels of width for one column.
+
+    Raises:
+        UsageError: timm does not know the name, it has no such grid, or it looks at the whole width at once
+            (squeeze-and-excitation, attention), so that padding would change its features.
+    """
+
+    def __init__(self, name: str = COMPACT) -> None:
+        super().__init__()
+        self.stride = STRIDE
+        if name == "vgg":
+            self.backbone: nn.Module = shi_vgg()
+            self.out_channels = 512
+        else:
+            self.backbone = _timm_backbone(name)
+            self.out_channels = int(self.backbone.feature_info.channels()[-1])  # type: ignore[operator, union-attr]
+        self._widths: torch.Tensor | None = None
+        self._masks: dict[int, torch.Tensor] = {}
+        self._total = 0
+        for module in self.backbone.modules():
+            if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+                module.register_forward_pre_hook(self._clear)
+        self.to(memory_format=torch.channels_last)
+        self._check(name)
+
+    def _clear(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        """Before a convolution or pooling: columns behind each line's width become 0."""
+        if self._widths is None:
+            return None
+        columns = inputs[0].shape[-1]
+        if columns not in self._masks:
+            ends = self._widths * columns // self._total
+            inside = torch.arange(columns, device=ends.device) < ends[:, None]  # N, columns
+            self._masks[columns] = inside[:, None, None].to(inputs[0].dtype)
+        return (inputs[0] * self._masks[columns].to(inputs[0].dtype), *inputs[1:])
+
+    def forward(self, lines: torch.Tensor, widths: torch.Tensor | None = None) -> torch.Tensor:
+        """lines (N, 1, H, W), widths (N,) in pixels or None for all W -> columns (N, T, C), mean over the height.
+
+        W and the widths are multiples of 4.
+        """
+        same = widths is None or bool((widths == lines.shape[-1]).all())
+        self._widths, self._masks, self._total = None if same else widths, {}, lines.shape[-1]
+        try:
+            colour = lines.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+            features = self.backbone(colour)
+        finally:
+            self._widths, self._masks = None, {}
+        if isinstance(features, list):
+            features = features[-1]
+        return features.mean(dim=2).transpose(1, 2)  # N, C, H', T -> N, T, C
+
+    @torch.no_grad()
+    def _check(self, name: str) -> None:
+        was_training = self.training
+        self.eval()
+        generator = torch.Generator().manual_seed(0)
+        lines = torch.rand(1, 1, 32, 2 * _PROBE, generator=generator)
+        narrow = lines[..., :_PROBE]
+        alone = self(narrow)
+        padded = self(lines, torch.tensor([_PROBE]))[:, : alone.shape[1]]
+        self.train(was_training)
+        if alone.shape[1] != _PROBE // STRIDE:
+            raise UsageError(f"encoder {name!r}: its width shrinks to {alone.shape[1]} of {_PROBE}, not a quarter")
+        if not torch.allclose(alone, padded, atol=1e-4):
+            raise UsageError(
+                f"encoder {name!r} looks at the whole width at once, so that padding would change what it reads; "
+                f"use {COMPACT}, vgg or a backbone without squeeze-and-excitation and attention, e.g. resnet18"
+            )
+
+
+def shi_vgg() -> nn.Sequential:
+    """The CNN of Shi et al. 2015, table 1, for 3 input channels.
+
+    One column is added on the right of the last convolution, so that T is W / 4 and not W / 4 - 1.
+    """
+
+    def block(inputs: int, outputs: int, *, norm: bool = False) -> list[nn.Module]:
+        layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=not norm)]
+        return [*layers, *([nn.BatchNorm2d(outputs)] if norm else []), nn.ReLU()]
+
+    return nn.Sequential(
+        *block(3, 64), nn.MaxPool2d(2),
+        *block(64, 128), nn.MaxPool2d(2),
+        *block(128, 256), *block(256, 256), nn.MaxPool2d((2, 1)),
+        *block(256, 512, norm=True), *block(512, 512, norm=True), nn.MaxPool2d((2, 1)),
+        nn.ZeroPad2d((0, 1, 0, 0)), nn.Conv2d(512, 512, 2), nn.ReLU(),
+    )  # fmt: skip
+
+
+def _timm_backbone(name: str) -> nn.Module:
+    """A timm backbone, cut where its height is a sixteenth, with the width at a quarter."""
+    timm_name, options = _COMPACT if name == COMPACT else (name, {})
+    try:
+        whole: Any = timm.create_model(timm_name, features_only=True, **options)
+        reductions = whole.feature_info.reduction()
+        cut = max(i for i, reduction in enumerate(reductions) if reduction == 16)
+        backbone: nn.Module = timm.create_model(timm_name, features_only=True, out_indices=(cut,), **options)
+    except (RuntimeError, AttributeError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"encoder {name!r}: expected {COMPACT}, vgg or a convolutional backbone of timm ({error})"
+        ) from None
+    wide: list[Any] = []
+
+    def note(module: Any, inputs: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
+        if max(_pair(module.stride)) > 1 and _PROBE // inputs[0].shape[-2] >= STRIDE:
+            wide.append(module)
+
+    strided = [m for m in backbone.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)]
+    hooks = [module.register_forward_hook(note) for module in strided]
+    with torch.no_grad():
+        backbone.eval()(torch.zeros(1, 3, _PROBE, _PROBE))
+    for hook in hooks:
+        hook.remove()
+    for module in wide:
+        if not isinstance(module, nn.Conv2d) and _pair(module.kernel_size)[1] == _pair(module.stride)[1]:
+            module.kernel_size = (_pair(module.kernel_size)[0], 1)
+        module.stride = (_pair(module.stride)[0], 1)
+    return backbone.train()
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+class Recognizer(PretrainedModel):
+    """CRNN: columns of a line, read in both directions, to CTC's classes.
+
+    Args:
+        config: sizes.
+        charset: characters that it can read.
+    """
+
+    task = "ocr"
+
+    def __init__(self, config: RecognizerConfig, charset: Charset) -> None:
+        super().__init__()
+        self.config, self.charset = config, charset
+        self.preprocess = LinePreprocess(config.height)
+        self.columns = LineEncoder(config.encoder)
+        self.rnn = RecurrentEncoder(
+            config.cell,
+            self.columns.out_channels,
+            config.hidden_size,
+            layers=config.layers,
+            bidirectional=True,
+            dropout=config.dropout,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.classify = nn.Linear(self.rnn.output_size, len(charset))
+
+    def architecture(self) -> dict[str, Any]:
+        """Sizes and charset."""
+        return {**asdict(self.config), "charset": self.charset.characters}
+
+    @classmethod
+    def from_architecture(cls, values: dict[str, Any]) -> "Recognizer":
+        """Build with random weights."""
+        sizes = {name: value for name, value in values.items() if name != "charset"}
+        return cls(RecognizerConfig(**sizes), Charset(values["charset"]))
+
+    def forward(self, lines: torch.Tensor, widths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """lines (N, 1, H, W), widths (N,) in pixels -> logits (N, T, K), steps of each line (N,).
+
+        What stands behind a line's width changes nothing.
+        """
+        columns = self.columns(lines, widths)
+        steps = widths // STRIDE
+        read, _ = self.rnn(self.dropout(columns), steps)
+        return self.classify(self.dropout(read)), steps
+

@@ -1,0 +1,336 @@
+"""Text that nobody wrote: an endless, seeded stream of rendered lines, and the distortions of a bad scan.
+
+Every sample depends on its seed and its width alone, so that any number of workers gives the same stream.
+"""
+
+import functools
+import string
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from common.errors import UsageError
+from ocr.charset import Charset
+
+SYSTEM_WORDS = Path("/usr/share/dict/words")
+_SKIP = ("emoji", "symbol", "dingbat", "ornament", "icon", "stixsiz", "cmex", "cmsy", "cmmi", "barcode", "braille",
+         "math", "wingding", "webding", "music", "atari", "outline", "inverted", "initials", "smallcap", "-sc",
+         "unicase", "swash", "mosaic", "keycap", "led", "aenigma", "dustin", "breip", "isabella")  # fmt: skip
+_CURRENCIES = ("$", "RM", "RM ", "USD ", "EUR ", "-", "-RM", "@", "")
+_CODE_PATTERNS = ("######", "#########", "AA-####", "A####-##", "############", "##-###-####", "AAA ####", "(###### A)",
+                  "##%", "####/##/###", "A#A #A#", "### ###", "#.##", "(##-#######)", "# X ##.##", "#####", "A-####")  # fmt: skip
+_LABELS = ("TEL: ", "FAX: ", "GST NO: ", "INV NO. ", "Total ", "TOTAL: ", "CASH ", "Change: ", "Qty: ", "ID# ", "NO. ", "x", "")
+
+
+def find_fonts(folder: Path | None = None) -> list[Path]:
+    """Fonts that draw printable ASCII: of `folder`, or of the system and those that matplotlib brings along.
+
+    Raises:
+        UsageError: the folder holds no such font.
+    """
+    import matplotlib
+    from matplotlib import font_manager
+
+    if folder is None:
+        own = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        files = {Path(file) for file in font_manager.findSystemFonts()} | set(own.glob("*.ttf"))
+    else:
+        files = {file for file in folder.rglob("*") if file.suffix.lower() in (".ttf", ".otf")}
+    named = [f for f in sorted(files) if not any(word in str(f).lower() for word in _SKIP)]
+    fonts = [file for file in named if _draws_ascii(file)]
+    if not fonts:
+        raise UsageError(f"--fonts {folder}: no TrueType or OpenType font with Latin letters in there")
+    return fonts
+
+
+def _draws_ascii(file: Path) -> bool:
+    from fontTools.ttLib import TTFont, TTLibError
+
+    try:
+        with TTFont(file, lazy=True, fontNumber=0) as font:
+            known = font.getBestCmap() or {}
+        return all(ord(c) in known for c in string.ascii_letters + string.digits + string.punctuation)
+    except (TTLibError, OSError, AssertionError):
+        return False
+
+
+def read_words(file: Path | None) -> list[str]:
+    """The words of a file, one a line; without a file the system's dictionary, or else none.
+
+    Raises:
+        UsageError: the file is missing, no UTF-8 text, or has no words.
+    """
+    if file is None and not SYSTEM_WORDS.is_file():
+        return []
+    file = file or SYSTEM_WORDS
+    try:
+        words = [word for line in file.read_text(encoding="utf-8").splitlines() if (word := line.strip())]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--words {file}: not a text file that can be read ({error})") from None
+    if not words:
+        raise UsageError(f"--words {file}: the file has no words")
+    return words
+
+
+class TextSource:
+    """Words, prices, dates, codes and sentences.
+
+    Args:
+        charset: only its characters come out.
+        words: the lexicon; without one, letters are thrown together.
+    """
+
+    def __init__(self, charset: Charset, words: Sequence[str] = ()) -> None:
+        self.charset = charset
+        self.words = [word for word in words if not charset.unknown(word)]
+
+    def __call__(self, random: np.random.Generator, length: int) -> str:
+        """A text of about `length` characters, at least one."""
+        kind = random.random()
+        if kind < 0.62 or length > 16:
+            text = self._words(random, length)
+        elif kind < 0.74:
+            text = self._price(random)
+        elif kind < 0.80:
+            text = self._date(random)
+        elif kind < 0.92:
+            text = str(random.choice(_LABELS)) * int(length > 8) + self._code(random)
+        else:
+            text = "".join(random.choice(list(self.charset.characters), max(1, length)))
+        text = " ".join("".join(c for c in text if not self.charset.unknown(c)).split())
+        return text or str(random.choice(list(self.charset.characters.replace(" ", ""))))
+
+    def _word(self, random: np.random.Generator) -> str:
+        if self.words and random.random() < 0.93:
+            return self.words[random.integers(len(self.words))]
+        letters = list(string.ascii_lowercase)
+        return "".join(random.choice(letters, random.integers(1, 9)))
+
+    def _words(self, random: np.random.Generator, length: int) -> str:
+        style = random.choice(["upper", "as it is", "title", "lower"], p=[0.4, 0.3, 0.2, 0.1])
+        parts: list[str] = []
+        while not parts or len(" ".join(parts)) < length - 3:
+            chance = random.random()
+            word = self._word(random)
+            if parts and chance < 0.06:
+                word = self._code(random)
+            elif parts and chance < 0.1:
+                word = self._price(random)
+            elif chance < 0.22:
+                word += str(random.choice(list(",.:;!?")))
+            elif chance < 0.25:
+                word = f"({word})"
+            elif chance < 0.28:
+                word += str(random.choice(list("-/&'"))) + self._word(random)
+            elif parts and chance < 0.30:
+                word = str(random.choice(list("&-*=#@/+:")))
+            parts.append(word)
+            if len(parts) == 1 and abs(len(parts[0]) - length) < 4:
+                break
+        text = " ".join(parts)
+        return {"upper": text.upper(), "title": string.capwords(text), "lower": text.lower()}.get(str(style), text)
+
+    def _price(self, random: np.random.Generator) -> str:
+        amount = f"{random.gamma(0.7, 60):,.2f}" if random.random() < 0.85 else f"{random.integers(0, 10000)}"
+        mark = str(random.choice(_CURRENCIES)) if random.random() < 0.35 else ""
+        return mark + amount + str(random.choice(["", "", "", "", " SR", " A", "-", "%", " T"]))
+
+    def _date(self, random: np.random.Generator) -> str:
+        day, month, year = int(random.integers(1, 29)), int(random.integers(1, 13)), int(random.integers(1990, 2030))
+        name = ["JAN", "Feb", "MAR", "Apr", "MAY", "June", "JUL", "Aug", "SEP", "Oct", "NOV", "Dec"][month - 1]
+        forms = [f"{day:02d}/{month:02d}/{year}", f"{day:02d}-{month:02d}-{year % 100:02d}", f"{day}.{month}.{year}",
+                 f"{year}-{month:02d}-{day:02d}", f"{day} {name} {year}", f"{name} {day}, {year}"]  # fmt: skip
+        clock = f"{random.integers(0, 24):02d}:{random.integers(0, 60):02d}"
+        clock += str(random.choice(["", f":{random.integers(0, 60):02d}", " PM", " AM", "PM"]))
+        chosen = str(random.choice(forms))
+        return str(random.choice([chosen, f"{chosen} {clock}", clock, f"Date: {chosen}", f"TIME: {clock}"]))
+
+    def _code(self, random: np.random.Generator) -> str:
+        pattern = str(random.choice(_CODE_PATTERNS))
+        digits = [str(random.integers(10)) if c == "#" else c for c in pattern]
+        return "".join(str(random.choice(list(string.ascii_uppercase))) if c == "A" else c for c in digits)
+
+
+class SyntheticLines:
+    """Rendered lines of text.
+
+    Args:
+        fonts: font files.
+        source: what the lines say.
+    """
+
+    def __init__(self, fonts: Sequence[Path], source: TextSource) -> None:
+        self.fonts, self.source = [str(font) for font in fonts], source
+
+    def sample(self, seed: int, width: int, height: int = 32) -> tuple[np.ndarray, str]:
+        """The sample of this seed: grey uint8 (height, at most about `width`) and its text."""
+        random = np.random.default_rng(seed)
+        scene = random.random() < 0.4
+        length = max(1, round(width / random.uniform(11, 22)))
+        text = self.source(random, length)
+        mask = self._render(random, text, scene)
+        if mask is None:  # a glyph that the font leaves empty
+            return self.sample(seed + 2**31, width, height)
+        mask = _bend(random, mask, scene)
+        line = _paint(random, mask, scene, lambda: self._render(random, self.source(random, length), scene))
+        wide = line.shape[1] * height / line.shape[0] * random.uniform(0.8, 1.15)
+        drawn = int(np.clip(wide, min(width, 7 * len(text)), width + 8))
+        small = random.uniform(0.45, 1.1) if random.random() < 0.6 else 1.0  # what a poor camera resolves
+        if small < 0.98:
+            line = cv2.resize(line, (max(4, int(drawn * small)), max(8, int(height * small))), interpolation=cv2.INTER_AREA)
+        line = cv2.resize(line, (max(8, drawn), height), interpolation=cv2.INTER_AREA if small == 1 else cv2.INTER_LINEAR)
+        return distort(random, line, geometric=False), text
+
+    def _render(self, random: np.random.Generator, text: str, scene: bool) -> np.ndarray | None:
+        """Ink (H, W) as uint8, tight around the text, or None where nothing was drawn."""
+        font = _font(self.fonts[random.integers(len(self.fonts))], int(random.integers(28, 44)))
+        spacing = float(random.uniform(-1.5, 8)) if random.random() < (0.3 if scene else 0.2) else 0.0
+        stroke = int(random.random() < 0.12)
+        if spacing:
+            starts = np.cumsum([0.0] + [font.getlength(c) + spacing for c in text])
+            canvas = Image.new("L", (int(starts[-1]) + 60, 100))
+            draw = ImageDraw.Draw(canvas)
+            for start, character in zip(starts, text, strict=False):
+                draw.text((20 + start, 25), character, 255, font, stroke_width=stroke)
+        else:
+            canvas = Image.new("L", (int(font.getlength(text)) + 80, 100))
+            ImageDraw.Draw(canvas).text((30, 25), text, 255, font, stroke_width=stroke)
+        box = canvas.getbbox()
+        if box is None:
+            return None
+        ink = np.asarray(canvas.crop(box))
+        if ink.shape[0] < 20:  # "-", "..", and the like keep the height of a line
+            rise = int(random.integers(0, 22 - ink.shape[0] // 2))
+            ink = np.pad(ink, ((rise, max(0, 26 - rise - ink.shape[0])), (0, 0)))
+        return ink
+
+
+@functools.lru_cache(maxsize=512)
+def _font(file: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size // 2 * 2)
+
+
+def _bend(random: np.random.Generator, mask: np.ndarray, scene: bool) -> np.ndarray:
+    """Margins, slant, rotation, perspective, and for scenes a curved base line."""
+    height, width = mask.shape
+    top, bottom = (int(height * random.uniform(0.0, 0.22)) for _ in range(2))
+    left, right = (int(height * random.uniform(0.02, 0.45)) for _ in range(2))
+    mask = np.pad(mask, ((top, bottom), (left, right)))
+    height, width = mask.shape
+    if random.random() < (0.7 if scene else 0.45):
+        slant = random.normal(0, 0.12 if scene else 0.04) * height
+        turn = np.clip(random.normal(0, 0.03 if scene else 0.006), -0.08, 0.08) * width
+        shake = random.normal(0, 0.05 if scene else 0.015, (4, 2)) * height
+        source = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+        target = source + shake.astype(np.float32)
+        target[:2, 0] += slant
+        target[1:3, 1] += turn
+        target -= target.min(axis=0)
+        size = np.ceil(target.max(axis=0)).astype(int)
+        matrix = cv2.getPerspectiveTransform(source, target.astype(np.float32))
+        mask = cv2.warpPerspective(mask, matrix, (int(size[0]), int(size[1])))
+    if scene and random.random() < 0.15:
+        height, width = mask.shape
+        bow = height * random.uniform(-0.25, 0.25)
+        mask = np.pad(mask, ((int(abs(bow)) + 1,) * 2, (0, 0)))
+        x = np.arange(width, dtype=np.float32)
+        shift = bow * np.sin(np.pi * x / width).astype(np.float32) - bow / 2
+        rows = np.arange(mask.shape[0], dtype=np.float32)[:, None] + shift
+        mask = cv2.remap(mask, np.broadcast_to(x, rows.shape).copy(), rows, cv2.INTER_LINEAR)
+    return mask
+
+
+def _paint(random: np.random.Generator, mask: np.ndarray, scene: bool, neighbour) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """Ink on paper: grey uint8 (H, W)."""
+    height, width = mask.shape
+    ink = mask.astype(np.float32) / 255
+    if random.random() < 0.2:
+        kernel = np.ones((2, 2), np.uint8)
+        ink = cv2.erode(ink, kernel) if random.random() < 0.5 else cv2.dilate(ink, kernel)
+    if not scene and random.random() < 0.3:  # worn ribbon, faded thermal paper
+        fade = cv2.resize(random.random((3, max(2, width // 12))).astype(np.float32), (width, height))
+        grain = random.random((height, width), dtype=np.float32)
+        ink *= np.clip(0.55 + fade - 0.5 * grain * random.random(), 0.1, 1)
+    if random.random() < (0.05 if scene else 0.14):  # a piece of the line above or below
+        other = neighbour()
+        if other is not None:
+            rows = int(height * random.uniform(0.05, 0.22))
+            piece = np.zeros((rows, width), np.float32)
+            start = int(random.integers(0, max(1, width // 2)))
+            above = random.random() < 0.5
+            part = (other[-rows:] if above else other[:rows])[:, : width - start].astype(np.float32) / 255
+            piece[: part.shape[0], start : start + part.shape[1]] = part
+            band = ink[:rows] if above else ink[-rows:]
+            np.maximum(band, piece, out=band)
+    if random.random() < 0.05:
+        row = int(random.integers(int(height * 0.85), height))
+        ink[row : row + int(random.integers(1, 3))] = 1
+    contrast = random.uniform(0.2, 1.0) if scene else random.uniform(0.35, 1.0)
+    paper = random.uniform(contrast, 1.0)
+    levels = cv2.resize(
+        random.random((2, 3) if random.random() < 0.5 else (3, 9)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    uneven = random.uniform(0, 0.45 if scene else 0.15) * contrast
+    ground = paper - uneven * levels
+    if scene and random.random() < 0.3:  # shadow or outline
+        shift = random.integers(-3, 4, 2)
+        shadow = np.roll(cv2.dilate(ink, np.ones((3, 3))), (int(shift[0]), int(shift[1])), (0, 1))
+        ground = ground + shadow * random.uniform(-0.5, 0.3) * contrast
+    line = ground * (1 - ink) + (ground - contrast) * ink
+    if random.random() < (0.4 if scene else 0.08):
+        line = 1 - line
+    return (np.clip(line, 0, 1) * 255).astype(np.uint8)
+
+
+def distort(random: np.random.Generator, line: np.ndarray, *, geometric: bool = True) -> np.ndarray:
+    """A worse picture of the same text: grey uint8 (H, W) -> (H, W').
+
+    Args:
+        random: its only source of chance.
+        line: the picture.
+        geometric: also stretch, slant, shift and crop by a few percent.
+    """
+    height, width = line.shape
+    if geometric:
+        new = max(8, round(width * random.uniform(0.85, 1.15)))
+        slant, turn = random.normal(0, 0.05), random.normal(0, 0.008) * min(1.0, 200 / width)
+        zoom, shift = random.uniform(0.9, 1.1), random.uniform(-0.06, 0.06) * height
+        matrix = np.array(
+            [[new / width, slant, -slant * height / 2], [turn, zoom, shift + (1 - zoom) * height / 2 - turn * width / 2]]
+        )
+        line = cv2.warpAffine(line, matrix, (new, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if random.random() < 0.3:
+        line = cv2.GaussianBlur(line, (0, 0), random.uniform(0.3, 1.3))
+    if random.random() < 0.1:
+        kernel = np.ones((2, 2) if random.random() < 0.5 else (1, 2), np.uint8)
+        line = cv2.erode(line, kernel) if random.random() < 0.5 else cv2.dilate(line, kernel)
+    if random.random() < 0.5:
+        gain, offset = random.uniform(0.6, 1.3), random.uniform(-30, 30)
+        line = np.clip((line.astype(np.float32) - 127) * gain + 127 + offset, 0, 255).astype(np.uint8)
+    if random.random() < 0.3:
+        noise = random.normal(0, random.uniform(2, 18), line.shape)
+        line = np.clip(line + noise, 0, 255).astype(np.uint8)
+    if random.random() < 0.3:
+        quality = [int(cv2.IMWRITE_JPEG_QUALITY), int(random.integers(20, 90))]
+        line = cv2.imdecode(cv2.imencode(".jpg", line, quality)[1], cv2.IMREAD_GRAYSCALE)
+    if geometric and random.random() < 0.05:
+        line = 255 - line
+    return line
+
+
+def sample_sheet(lines: SyntheticLines, out: Path, seed: int = 0, rows: int = 24, columns: int = 4) -> None:
+    """A page of samples with their texts, as PNG."""
+    random = np.random.default_rng(seed)
+    cell = (300, 56)
+    sheet = Image.new("L", (columns * cell[0], rows * cell[1]), 255)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(12)
+    for i in range(rows * columns):
+        line, text = lines.sample(seed + i, int(random.integers(40, 270)))
+        x, y = i % columns * cell[0] + 6, i // columns * cell[1]
+        sheet.paste(Image.fromarray(line[:, : cell[0] - 10]), (x, y + 2))
+        draw.text((x, y + 36), text, 0, font)
+    sheet.save(out, format="PNG")

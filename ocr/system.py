@@ -1,0 +1,103 @@
+"""Training a recognizer: CTC, validation by reading, optimiser."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+
+from common.training import TrainConfig, gather, global_sum, one_cycle
+from ocr.charset import BLANK, Charset
+from ocr.ctc import greedy
+from ocr.data import TextBatch, TextLine
+from ocr.metrics import score_lines
+from ocr.model import Recognizer
+
+
+def fold_case(log_probs: torch.Tensor, charset: Charset) -> torch.Tensor:
+    """log_probs (N, T, K): each capital gets its small letter's probability too, which then has none.
+
+    Under it, a label in capitals is as probable as all its spellings together.
+    """
+    pairs = [
+        (charset.encode(c)[0], charset.encode(c.lower())[0])
+        for c in charset.characters
+        if c != c.lower() and len(c.lower()) == 1 and not charset.unknown(c.lower())
+    ]
+    if not pairs:
+        return log_probs
+    capital, small = (torch.tensor(classes, device=log_probs.device) for classes in zip(*pairs, strict=True))
+    merged = torch.logaddexp(log_probs[..., capital], log_probs[..., small])
+    folded = log_probs.index_copy(-1, capital, merged)
+    return folded.index_fill(-1, small, -1e4)
+
+
+class OcrSystem(pl.LightningModule):
+    """CTC (Graves et al. 2006) a character; val is read greedily every epoch.
+
+    Labels whose case is unknown are scored by `fold_case`.
+
+    Args:
+        model: trained as a whole.
+        config: learning rate and so on.
+        val: the lines of val.
+    """
+
+    def __init__(self, model: Recognizer, config: TrainConfig, val: Sequence[TextLine]) -> None:
+        super().__init__()
+        self.model, self.config, self.val = model, config, val
+        self._read: list[tuple[int, str]] = []
+        self._losses: list[torch.Tensor] = []
+
+    def training_step(self, batch: TextBatch | None, batch_index: int) -> torch.Tensor | None:
+        """Mean loss a character over the whole batch, whatever process holds which part of it."""
+        characters = global_sum(torch.tensor(0 if batch is None else int(batch.lengths.sum())))
+        if batch is None:
+            return None
+        logits, steps = self.model(*batch.images)
+        log_probs = logits.float().log_softmax(-1)
+        if batch.folded.any():
+            folded = fold_case(log_probs, self.model.charset)
+            log_probs = torch.where(batch.folded[:, None, None], folded, log_probs)
+        loss = F.ctc_loss(
+            log_probs.transpose(0, 1), batch.targets, steps, batch.lengths, blank=BLANK, reduction="sum", zero_infinity=True
+        )
+        loss = loss * self.trainer.world_size / characters
+        self.log("train_loss_step", loss, batch_size=1)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's mean loss."""
+        self._losses = []
+
+    def on_train_epoch_end(self) -> None:
+        """The epoch's mean loss over all processes."""
+        self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / self.trainer.world_size)
+
+    def validation_step(self, batch: TextBatch | None, batch_index: int) -> None:
+        """Read each line."""
+        if batch is None:
+            return
+        logits, steps = self.model(*batch.images)
+        log_probs = logits.float().log_softmax(-1).cpu().numpy()
+        for index, row, length in zip(batch.indices, log_probs, steps.tolist(), strict=True):
+            self._read.append((index, greedy(row[:length], self.model.charset).text))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score what all processes read, over all lines and a folder at a time."""
+        read = dict(gather(self._read))
+        self._read = []
+        scores = score_lines(list(read.values()), [self.val[i].text for i in read])
+        for name in ("case_insensitive", "cer"):
+            self.log(name, scores[name])
+        self.log("num_lines", float(len(read)))
+        for folder in dict.fromkeys(line.folder for line in self.val):
+            inside = [i for i in read if self.val[i].folder == folder]
+            part = score_lines([read[i] for i in inside], [self.val[i].text for i in inside])
+            self.log(f"case_insensitive_{folder}", part["case_insensitive"])
+
+    def configure_optimizers(self) -> Any:
+        """AdamW and one cycle."""
+        return one_cycle(self.model.parameters(), self.config, self.trainer)

@@ -1,0 +1,127 @@
+"""Train a recognizer from flags: what `scripts/train_ocr.py` calls."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from common.cli import command_line
+from common.errors import UsageError
+from common.recurrent import CellKind
+from common.training import TrainConfig, fit, prepare_run
+from ocr.charset import PRINTABLE, Charset
+from ocr.data import OcrData, TextLine, fit_labels, read_lines
+from ocr.model import COMPACT, Recognizer, RecognizerConfig
+from ocr.synthetic import SyntheticLines, TextSource, find_fonts, read_words
+from ocr.system import OcrSystem
+
+
+@dataclass(frozen=True, kw_only=True)
+class OcrConfig(TrainConfig):
+    """Flags of text recognition."""
+
+    data: tuple[Path, ...]
+    """Folders with labels.tsv, or LMDB folders; one named twice is drawn twice as often."""
+    val_last: tuple[str, ...] = ()
+    """What of each folder is val and never trained on: its last rows or groups, as 300rows or 40groups. A group
+    is what stands before the last underscore of a file name. By default a tenth of the rows."""
+    encoder: str = COMPACT
+    """compact (a thin ResNet-10), vgg (Shi et al. 2015), or a backbone of timm; trained from scratch."""
+    cell: CellKind = "lstm"
+    """lstm, gru or rnn."""
+    hidden_size: int = 128
+    """Units of the RNN in each direction."""
+    layers: int = 2
+    """Stacked RNN layers."""
+    dropout: float = 0.1
+    """Before, between and after the RNN layers."""
+    height: int = 32
+    """Pixels to which each line is scaled."""
+    charset: str = PRINTABLE
+    """Every character that the model can read; printable ASCII by default."""
+    synthetic: int = 0
+    """Synthetic lines an epoch, besides the labelled ones."""
+    fonts: Path | None = None
+    """Folder of fonts for them; the system's by default."""
+    words: Path | None = None
+    """Text file of words for them, one a line; the system's dictionary by default, and the training labels."""
+    init_from: Path | None = None
+    """Model or run folder to start from; its sizes and charset replace the flags."""
+    learning_rate: float = 2e-3
+    """Peak of the one-cycle schedule (Smith & Topin 2018)."""
+    batch_size: int = 64
+    """Lines a step, over all processes together."""
+    description: str = ""
+    """What the data set is and its terms, for the model card."""
+
+
+def train(config: OcrConfig) -> None:
+    """Train as the flags say. Raises UsageError, DataError, ModelError, OSError."""
+    for folder in config.data:
+        if not folder.is_dir():
+            raise UsageError(f"--data {folder}: no such folder")
+    if config.val_last and len(config.val_last) != len(config.data):
+        raise UsageError(f"--val-last: {len(config.data)} folders need as many values, got {len(config.val_last)}")
+    config = prepare_run(config)
+    pl.seed_everything(config.seed, verbose=False)
+    model = _model(config)
+    parts = _read(config, model)
+    if config.limit:
+        parts = {name: lines[: config.limit] for name, lines in parts.items()}
+    synthetic = None
+    if config.synthetic:
+        words = read_words(config.words)
+        words += [word for line in parts["train"] for word in line.text.split()]
+        synthetic = SyntheticLines(find_fonts(config.fonts), TextSource(model.charset, words))
+        print(f"synthetic lines: {len(synthetic.fonts):,} fonts, {len(synthetic.source.words):,} words", flush=True)
+    model.info = {
+        "data": config.description or ", ".join(dict.fromkeys(folder.resolve().name for folder in config.data)),
+        "lines": len(parts["train"]),
+        "synthetic_lines_an_epoch": config.synthetic,
+        "command": command_line(),
+        "seed": config.seed,
+    }
+    data = OcrData(
+        parts["train"],
+        parts["val"],
+        model.charset,
+        model.preprocess,
+        synthetic=synthetic,
+        synthetic_count=config.synthetic,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        seed=config.seed,
+    )
+    names = dict.fromkeys(f"case_insensitive_{line.folder}" for line in parts["val"])
+    report = ("cer", *(names if len(names) > 1 else ()), "num_lines")
+    fit(OcrSystem(model, config, parts["val"]), data, config, model=model, monitor="case_insensitive", report=report)
+    print(f"best model: {config.out / 'best'}")
+
+
+def _model(config: OcrConfig) -> Recognizer:
+    if config.init_from is not None:
+        return Recognizer.from_pretrained(config.init_from).train()
+    sizes = {name: getattr(config, name) for name in asdict(RecognizerConfig())}
+    try:
+        return Recognizer(RecognizerConfig(**sizes), Charset(config.charset))
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(f"--charset: {error}") from None
+
+
+def _read(config: OcrConfig, model: Recognizer) -> dict[str, list[TextLine]]:
+    train: list[TextLine] = []
+    val: dict[Path, list[TextLine]] = {}
+    for i, folder in enumerate(config.data):
+        everything = read_lines(folder) if not config.val_last else []
+        last = config.val_last[i] if config.val_last else f"{max(1, len(everything) // 10)}rows"
+        train += read_lines(folder, last, first=True)
+        val[folder] = val.get(folder) or read_lines(folder, last)
+    parts = {"train": train, "val": [line for lines in val.values() for line in lines]}
+    for name, lines in parts.items():
+        parts[name] = fit_labels(lines, model.charset, model.preprocess)
+        print(f"{name}: {len(parts[name]):,} lines", flush=True)
+    return parts
+
+
