@@ -3,7 +3,7 @@
 Notation: R rows (sequences), T steps, I input size, D hidden size, B directions (1 or 2).
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
@@ -111,6 +111,7 @@ class RecurrentEncoder(nn.Module):
         lengths = lengths.to(inputs.device)
         step = torch.arange(steps, device=inputs.device)
         turned = (lengths[:, None] - 1 - step) % steps  # R, T: within its length, each row from its end
+        layer: Any
         for depth, layer in enumerate(self.layers):
             if depth:
                 inputs = self.dropout(inputs)

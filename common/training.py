@@ -148,8 +148,9 @@ class EpochSampler(Sampler[int]):
 
 
 def epochs_trained(trainer: pl.Trainer | None) -> int:
-    """Epochs that were trained on; on resuming, Lightning's `current_epoch` counts one less than it should."""
-    return trainer.fit_loop.epoch_progress.current.processed if trainer else 0
+    """Epochs that were trained on; on resuming, Lightning's `current_epoch` counts one less."""
+    progress: Any = trainer.fit_loop.epoch_progress.current if trainer else None
+    return progress.processed if progress else 0
 
 
 def global_sum(value: torch.Tensor) -> torch.Tensor:

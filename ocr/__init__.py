@@ -1,5 +1,5 @@
 """Text recognition: a CNN finds characters, an RNN turns columns into words, CTC aligns."""
 
+from ocr.reader import Line, Page, TextReader
 
-
-
+__all__ = ["Line", "Page", "TextReader"]

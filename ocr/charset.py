@@ -5,7 +5,7 @@ from itertools import pairwise
 
 PRINTABLE = "".join(map(chr, range(32, 127)))
 """Printable ASCII: letters of both cases, digits, punctuation, space."""
-BLANK = 0
+BLANK: int = 0
 
 
 class Charset:

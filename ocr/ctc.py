@@ -114,7 +114,7 @@ def prefix_beam_search(
     prior: dict[tuple[int, ...], float] = {(): 0.0}
     for step in range(steps):
         row = log_probs[step]
-        kept = np.argpartition(-row, _KEPT_CLASSES)[:_KEPT_CLASSES] if len(row) > _KEPT_CLASSES else range(len(row))
+        kept = np.argsort(-row)[:_KEPT_CLASSES]
         following: dict[tuple[int, ...], list[float]] = defaultdict(lambda: [_IMPOSSIBLE, _IMPOSSIBLE])
         for text, (blank, other) in beams.items():
             both = _add(blank, other)
@@ -165,7 +165,7 @@ def _place(log_probs: np.ndarray, text: Sequence[int], charset: Charset) -> list
     score[0, :2] = log_probs[0, states[:2]]
     for t in range(1, steps):
         for s, k in enumerate(states):
-            sources = [s, s - 1] if s else [s]
+            sources = [s, *([s - 1] if s else [])]
             if s > 1 and k not in (BLANK, states[s - 2]):
                 sources.append(s - 2)
             came[t, s] = max(sources, key=lambda source: score[t - 1, source])
@@ -178,7 +178,8 @@ def _place(log_probs: np.ndarray, text: Sequence[int], charset: Charset) -> list
     found = []
     for i, k in enumerate(text):
         at = visited[2 * i + 1]
-        found.append((charset.decode([k]), float(np.exp(log_probs[at, k].max())), (min(at) + max(at) + 1) / 2 / steps))
+        peak = float(np.exp(log_probs[at, k].max()))
+        found.append((charset.decode([k]), peak, (min(at) + max(at) + 1) / 2 / steps))
     return found
 
 

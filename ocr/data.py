@@ -116,7 +116,7 @@ def read_lines(folder: Path, last: str = "", *, first: bool = False) -> list[Tex
 def _read_table(folder: Path) -> list[tuple[Path | LmdbRecord, str]]:
     file = folder / LABELS
     if not file.is_file():
-        raise DataError(f"{folder}: no {LABELS} (file<TAB>text, one header row) and no data.mdb in this folder")
+        raise DataError(f"{folder}: no {LABELS} (file<TAB>text, one header row) and no data.mdb in it")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -135,7 +135,7 @@ def _read_table(folder: Path) -> list[tuple[Path | LmdbRecord, str]]:
         label = " ".join(" ".join(row[1:]).split())
         if row[0] in rows:
             same = rows[row[0]] == label
-            counts["the same row again" if same else "the same file with another text; the first is kept"] += 1
+            counts["a file and text given before" if same else "a file given before with another text"] += 1
         else:
             rows[row[0]] = label
     for reason, count in counts.items():
@@ -148,7 +148,9 @@ def _read_lmdb(folder: Path) -> list[tuple[Path | LmdbRecord, str]]:
     with _lmdb(str(folder)).begin() as transaction:
         count = transaction.get(b"num-samples")
         if count is None:
-            raise DataError(f"{folder}: an LMDB without num-samples, not of the deep-text-recognition benchmark")
+            raise DataError(
+                f"{folder}: no num-samples, so not an LMDB of the deep-text-recognition benchmark"
+            )
         rows: list[tuple[Path | LmdbRecord, str]] = []
         for i in range(1, int(count) + 1):
             label = transaction.get(f"label-{i:09d}".encode())
@@ -213,8 +215,8 @@ def fit_labels(lines: Sequence[TextLine], charset: Charset, preprocess: LinePrep
     if narrow:
         line, steps = narrow[0]
         print(
-            f"  left out {len(narrow):,} labels too long for their picture, e.g. {line.source.name}: the label "
-            f"needs {steps_needed(line.text)} steps, the picture gives {steps}: widen it",
+            f"  left out {len(narrow):,} labels too long for their picture, e.g. {line.source.name}: the "
+            f"label needs {steps_needed(line.text)} steps, the picture gives {steps}: widen it",
             flush=True,
         )
     if not kept:
@@ -227,7 +229,7 @@ def fit_labels(lines: Sequence[TextLine], charset: Charset, preprocess: LinePrep
 class Draw(NamedTuple):
     """One line of an epoch."""
 
-    index: int
+    row: int
     """Of the labelled line, or -1 for a synthetic one."""
     seed: int
     """Of its distortion or its making; -1 leaves a labelled line as it is."""
@@ -265,12 +267,12 @@ class LineDataset(Dataset[tuple[torch.Tensor, str, bool, int] | None]):
 
     def __getitem__(self, draw: Draw) -> tuple[torch.Tensor, str, bool, int] | None:
         """A line, or None with a message where a picture turns out to be damaged."""
-        if draw.index < 0:
+        if draw.row < 0:
             assert self.synthetic is not None
             pixels, text = self.synthetic.sample(draw.seed, draw.width, self.preprocess.height)
             folded = False
         else:
-            line = self.lines[draw.index]
+            line = self.lines[draw.row]
             text, folded = line.text, line.folded
             try:
                 pixels = self.preprocess.scale(line.grey())
@@ -280,7 +282,7 @@ class LineDataset(Dataset[tuple[torch.Tensor, str, bool, int] | None]):
             if draw.seed >= 0:
                 pixels = distort(np.random.default_rng(draw.seed), pixels)
         least = steps_needed(text) * WIDTH_MULTIPLE
-        return self.preprocess.normalize(self.preprocess.scale(pixels, least)), text, folded, draw.index
+        return self.preprocess.normalize(self.preprocess.scale(pixels, least)), text, folded, draw.row
 
 
 class WidthBatches(Sampler[list[Draw]]):

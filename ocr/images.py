@@ -17,7 +17,7 @@ _LEAST_CONTRAST = 12.0  # grey levels: less is noise on a blank line, and is not
 
 
 def grey(source: ImageSource | np.ndarray) -> np.ndarray:
-    """One line as uint8 (H, W): any picture that `common.images.load_image` reads, or an array already grey."""
+    """One line as uint8 (H, W): a picture that `common.images.load_image` reads, or an array already grey."""
     if isinstance(source, np.ndarray):
         return source
     return np.asarray(load_image(source).convert("L"))
@@ -71,4 +71,3 @@ def stack(lines: Sequence[torch.Tensor]) -> LineBatch:
     for row, line in enumerate(lines):
         batch[row, 0, :, : line.shape[1]] = line
     return LineBatch(batch, widths)
-

@@ -27,7 +27,10 @@ def score_lines(read: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
         name: 100 * sum(a == b for a, b in compared) / len(compared)
         for name, compared in (("exact", pairs), ("case_insensitive", lower), ("alphanumeric", plain))
     }
-    return {**shares, "cer": 100 * float(char_error_rate([r for r, _ in lower], [label for _, label in lower]))}
+    return {
+        **shares,
+        "cer": 100 * float(char_error_rate([r for r, _ in lower], [label for _, label in lower])),
+    }
 
 
 def bag_of_words_f1(read: str, label: str) -> float:

@@ -18,7 +18,10 @@ from ocr.images import WIDTH_MULTIPLE, LinePreprocess
 
 STRIDE = WIDTH_MULTIPLE
 COMPACT = "compact"
-_COMPACT = ("resnet10t", {"stem_width": 16, "channels": (32, 96, 192, 256), "layers": [1, 1, 2, 1]})
+_COMPACT: tuple[str, dict[str, Any]] = (
+    "resnet10t",
+    {"stem_width": 16, "channels": (32, 96, 192, 256), "layers": [1, 1, 2, 1]},
+)
 _PROBE = 64  # pixels, both ways, of the picture that finds the strides
 
 
@@ -87,9 +90,9 @@ class LineEncoder(nn.Module):
         return (inputs[0] * self._masks[columns].to(inputs[0].dtype), *inputs[1:])
 
     def forward(self, lines: torch.Tensor, widths: torch.Tensor | None = None) -> torch.Tensor:
-        """lines (N, 1, H, W), widths (N,) in pixels or None for all W -> columns (N, T, C), mean over the height.
+        """lines (N, 1, H, W), widths (N,) in pixels or None for all W -> columns (N, T, C).
 
-        W and the widths are multiples of 4.
+        W and the widths are multiples of 4. A column is the mean over the height.
         """
         same = widths is None or bool((widths == lines.shape[-1]).all())
         self._widths, self._masks, self._total = None if same else widths, {}, lines.shape[-1]
@@ -113,11 +116,13 @@ class LineEncoder(nn.Module):
         padded = self(lines, torch.tensor([_PROBE]))[:, : alone.shape[1]]
         self.train(was_training)
         if alone.shape[1] != _PROBE // STRIDE:
-            raise UsageError(f"encoder {name!r}: its width shrinks to {alone.shape[1]} of {_PROBE}, not a quarter")
+            raise UsageError(
+                f"encoder {name!r}: its width shrinks to {alone.shape[1]} of {_PROBE}, not a quarter"
+            )
         if not torch.allclose(alone, padded, atol=1e-4):
             raise UsageError(
-                f"encoder {name!r} looks at the whole width at once, so that padding would change what it reads; "
-                f"use {COMPACT}, vgg or a backbone without squeeze-and-excitation and attention, e.g. resnet18"
+                f"encoder {name!r} looks at the whole width at once, so that padding would change what it "
+                f"reads; use {COMPACT}, vgg or a backbone without squeeze-and-excitation, e.g. resnet18"
             )
 
 
@@ -220,4 +225,3 @@ class Recognizer(PretrainedModel):
         steps = widths // STRIDE
         read, _ = self.rnn(self.dropout(columns), steps)
         return self.classify(self.dropout(read)), steps
-

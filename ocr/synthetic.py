@@ -5,7 +5,7 @@ Every sample depends on its seed and its width alone, so that any number of work
 
 import functools
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -16,13 +16,21 @@ from common.errors import UsageError
 from ocr.charset import Charset
 
 SYSTEM_WORDS = Path("/usr/share/dict/words")
-_SKIP = ("emoji", "symbol", "dingbat", "ornament", "icon", "stixsiz", "cmex", "cmsy", "cmmi", "barcode", "braille",
-         "math", "wingding", "webding", "music", "atari", "outline", "inverted", "initials", "smallcap", "-sc",
-         "unicase", "swash", "mosaic", "keycap", "led", "aenigma", "dustin", "breip", "isabella")  # fmt: skip
+_SKIP = (
+    "emoji", "symbol", "dingbat", "ornament", "icon", "stixsiz", "cmex", "cmsy", "cmmi", "barcode",
+    "braille", "math", "wingding", "webding", "music", "atari", "outline", "inverted", "initials", "smallcap",
+    "-sc", "unicase", "swash", "mosaic", "keycap", "led", "aenigma", "dustin", "breip", "isabella",
+)  # fmt: skip
 _CURRENCIES = ("$", "RM", "RM ", "USD ", "EUR ", "-", "-RM", "@", "")
-_CODE_PATTERNS = ("######", "#########", "AA-####", "A####-##", "############", "##-###-####", "AAA ####", "(###### A)",
-                  "##%", "####/##/###", "A#A #A#", "### ###", "#.##", "(##-#######)", "# X ##.##", "#####", "A-####")  # fmt: skip
-_LABELS = ("TEL: ", "FAX: ", "GST NO: ", "INV NO. ", "Total ", "TOTAL: ", "CASH ", "Change: ", "Qty: ", "ID# ", "NO. ", "x", "")
+_CODE_PATTERNS = (
+    "######", "#########", "AA-####", "A####-##", "############", "##-###-####", "AAA ####", "(###### A)",
+    "##%", "####/##/###", "A#A #A#", "### ###", "#.##", "(##-#######)", "# X ##.##", "#####", "A-####",
+)  # fmt: skip
+_LABELS = (
+    "TEL: ", "FAX: ", "GST NO: ", "INV NO. ", "Total ", "TOTAL: ", "CASH ", "Change: ", "Qty: ", "ID# ",
+    "NO. ", "x", "",
+)  # fmt: skip
+_MONTHS = ("JAN", "Feb", "MAR", "Apr", "MAY", "June", "JUL", "Aug", "SEP", "Oct", "NOV", "Dec")
 
 
 def find_fonts(folder: Path | None = None) -> list[Path]:
@@ -131,7 +139,9 @@ class TextSource:
             if len(parts) == 1 and abs(len(parts[0]) - length) < 4:
                 break
         text = " ".join(parts)
-        return {"upper": text.upper(), "title": string.capwords(text), "lower": text.lower()}.get(str(style), text)
+        return {"upper": text.upper(), "title": string.capwords(text), "lower": text.lower()}.get(
+            str(style), text
+        )
 
     def _price(self, random: np.random.Generator) -> str:
         amount = f"{random.gamma(0.7, 60):,.2f}" if random.random() < 0.85 else f"{random.integers(0, 10000)}"
@@ -139,10 +149,16 @@ class TextSource:
         return mark + amount + str(random.choice(["", "", "", "", " SR", " A", "-", "%", " T"]))
 
     def _date(self, random: np.random.Generator) -> str:
-        day, month, year = int(random.integers(1, 29)), int(random.integers(1, 13)), int(random.integers(1990, 2030))
-        name = ["JAN", "Feb", "MAR", "Apr", "MAY", "June", "JUL", "Aug", "SEP", "Oct", "NOV", "Dec"][month - 1]
-        forms = [f"{day:02d}/{month:02d}/{year}", f"{day:02d}-{month:02d}-{year % 100:02d}", f"{day}.{month}.{year}",
-                 f"{year}-{month:02d}-{day:02d}", f"{day} {name} {year}", f"{name} {day}, {year}"]  # fmt: skip
+        day, month, year = random.integers([1, 1, 1990], [29, 13, 2030]).tolist()
+        name = _MONTHS[month - 1]
+        forms = [
+            f"{day:02d}/{month:02d}/{year}",
+            f"{day:02d}-{month:02d}-{year % 100:02d}",
+            f"{day}.{month}.{year}",
+            f"{year}-{month:02d}-{day:02d}",
+            f"{day} {name} {year}",
+            f"{name} {day}, {year}",
+        ]
         clock = f"{random.integers(0, 24):02d}:{random.integers(0, 60):02d}"
         clock += str(random.choice(["", f":{random.integers(0, 60):02d}", " PM", " AM", "PM"]))
         chosen = str(random.choice(forms))
@@ -180,8 +196,12 @@ class SyntheticLines:
         drawn = int(np.clip(wide, min(width, 7 * len(text)), width + 8))
         small = random.uniform(0.45, 1.1) if random.random() < 0.6 else 1.0  # what a poor camera resolves
         if small < 0.98:
-            line = cv2.resize(line, (max(4, int(drawn * small)), max(8, int(height * small))), interpolation=cv2.INTER_AREA)
-        line = cv2.resize(line, (max(8, drawn), height), interpolation=cv2.INTER_AREA if small == 1 else cv2.INTER_LINEAR)
+            line = cv2.resize(
+                line, (max(4, int(drawn * small)), max(8, int(height * small))), interpolation=cv2.INTER_AREA
+            )
+        line = cv2.resize(
+            line, (max(8, drawn), height), interpolation=cv2.INTER_AREA if small == 1 else cv2.INTER_LINEAR
+        )
         return distort(random, line, geometric=False), text
 
     def _render(self, random: np.random.Generator, text: str, scene: bool) -> np.ndarray | None:
@@ -243,13 +263,15 @@ def _bend(random: np.random.Generator, mask: np.ndarray, scene: bool) -> np.ndar
     return mask
 
 
-def _paint(random: np.random.Generator, mask: np.ndarray, scene: bool, neighbour) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _paint(
+    random: np.random.Generator, mask: np.ndarray, scene: bool, neighbour: Callable[[], np.ndarray | None]
+) -> np.ndarray:
     """Ink on paper: grey uint8 (H, W)."""
     height, width = mask.shape
     ink = mask.astype(np.float32) / 255
     if random.random() < 0.2:
         kernel = np.ones((2, 2), np.uint8)
-        ink = cv2.erode(ink, kernel) if random.random() < 0.5 else cv2.dilate(ink, kernel)
+        ink = np.asarray((cv2.erode if random.random() < 0.5 else cv2.dilate)(ink, kernel))
     if not scene and random.random() < 0.3:  # worn ribbon, faded thermal paper
         fade = cv2.resize(random.random((3, max(2, width // 12))).astype(np.float32), (width, height))
         grain = random.random((height, width), dtype=np.float32)
@@ -270,9 +292,8 @@ def _paint(random: np.random.Generator, mask: np.ndarray, scene: bool, neighbour
         ink[row : row + int(random.integers(1, 3))] = 1
     contrast = random.uniform(0.2, 1.0) if scene else random.uniform(0.35, 1.0)
     paper = random.uniform(contrast, 1.0)
-    levels = cv2.resize(
-        random.random((2, 3) if random.random() < 0.5 else (3, 9)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
-    )
+    coarse = random.random((2, 3) if random.random() < 0.5 else (3, 9)).astype(np.float32)
+    levels = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
     uneven = random.uniform(0, 0.45 if scene else 0.15) * contrast
     ground = paper - uneven * levels
     if scene and random.random() < 0.3:  # shadow or outline
@@ -299,9 +320,14 @@ def distort(random: np.random.Generator, line: np.ndarray, *, geometric: bool = 
         slant, turn = random.normal(0, 0.05), random.normal(0, 0.008) * min(1.0, 200 / width)
         zoom, shift = random.uniform(0.9, 1.1), random.uniform(-0.06, 0.06) * height
         matrix = np.array(
-            [[new / width, slant, -slant * height / 2], [turn, zoom, shift + (1 - zoom) * height / 2 - turn * width / 2]]
+            [
+                [new / width, slant, -slant * height / 2],
+                [turn, zoom, shift + (1 - zoom) * height / 2 - turn * width / 2],
+            ]
         )
-        line = cv2.warpAffine(line, matrix, (new, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        line = cv2.warpAffine(
+            line, matrix, (new, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
     if random.random() < 0.3:
         line = cv2.GaussianBlur(line, (0, 0), random.uniform(0.3, 1.3))
     if random.random() < 0.1:
@@ -315,7 +341,7 @@ def distort(random: np.random.Generator, line: np.ndarray, *, geometric: bool = 
         line = np.clip(line + noise, 0, 255).astype(np.uint8)
     if random.random() < 0.3:
         quality = [int(cv2.IMWRITE_JPEG_QUALITY), int(random.integers(20, 90))]
-        line = cv2.imdecode(cv2.imencode(".jpg", line, quality)[1], cv2.IMREAD_GRAYSCALE)
+        line = np.asarray(cv2.imdecode(cv2.imencode(".jpg", line, quality)[1], cv2.IMREAD_GRAYSCALE))
     if geometric and random.random() < 0.05:
         line = 255 - line
     return line

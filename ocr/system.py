@@ -61,7 +61,13 @@ class OcrSystem(pl.LightningModule):
             folded = fold_case(log_probs, self.model.charset)
             log_probs = torch.where(batch.folded[:, None, None], folded, log_probs)
         loss = F.ctc_loss(
-            log_probs.transpose(0, 1), batch.targets, steps, batch.lengths, blank=BLANK, reduction="sum", zero_infinity=True
+            log_probs.transpose(0, 1),
+            batch.targets,
+            steps,
+            batch.lengths,
+            blank=BLANK,
+            reduction="sum",
+            zero_infinity=True,
         )
         loss = loss * self.trainer.world_size / characters
         self.log("train_loss_step", loss, batch_size=1)

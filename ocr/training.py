@@ -23,8 +23,8 @@ class OcrConfig(TrainConfig):
     data: tuple[Path, ...]
     """Folders with labels.tsv, or LMDB folders; one named twice is drawn twice as often."""
     val_last: tuple[str, ...] = ()
-    """What of each folder is val and never trained on: its last rows or groups, as 300rows or 40groups. A group
-    is what stands before the last underscore of a file name. By default a tenth of the rows."""
+    """What of each folder is val and never trained on: its last rows or groups, as 300rows or 40groups. A
+    group is what stands before the last underscore of a file name. By default a tenth of the rows."""
     encoder: str = COMPACT
     """compact (a thin ResNet-10), vgg (Shi et al. 2015), or a backbone of timm; trained from scratch."""
     cell: CellKind = "lstm"
@@ -44,7 +44,7 @@ class OcrConfig(TrainConfig):
     fonts: Path | None = None
     """Folder of fonts for them; the system's by default."""
     words: Path | None = None
-    """Text file of words for them, one a line; the system's dictionary by default, and the training labels."""
+    """Text file of words for them, one a line, besides the labels'; by default the system's dictionary."""
     init_from: Path | None = None
     """Model or run folder to start from; its sizes and charset replace the flags."""
     learning_rate: float = 2e-3
@@ -61,7 +61,9 @@ def train(config: OcrConfig) -> None:
         if not folder.is_dir():
             raise UsageError(f"--data {folder}: no such folder")
     if config.val_last and len(config.val_last) != len(config.data):
-        raise UsageError(f"--val-last: {len(config.data)} folders need as many values, got {len(config.val_last)}")
+        raise UsageError(
+            f"--val-last: {len(config.data)} folders need as many values, got {len(config.val_last)}"
+        )
     config = prepare_run(config)
     pl.seed_everything(config.seed, verbose=False)
     model = _model(config)
@@ -73,9 +75,13 @@ def train(config: OcrConfig) -> None:
         words = read_words(config.words)
         words += [word for line in parts["train"] for word in line.text.split()]
         synthetic = SyntheticLines(find_fonts(config.fonts), TextSource(model.charset, words))
-        print(f"synthetic lines: {len(synthetic.fonts):,} fonts, {len(synthetic.source.words):,} words", flush=True)
+        print(
+            f"synthetic lines: {len(synthetic.fonts):,} fonts, {len(synthetic.source.words):,} words",
+            flush=True,
+        )
     model.info = {
-        "data": config.description or ", ".join(dict.fromkeys(folder.resolve().name for folder in config.data)),
+        "data": config.description
+        or ", ".join(dict.fromkeys(folder.resolve().name for folder in config.data)),
         "lines": len(parts["train"]),
         "synthetic_lines_an_epoch": config.synthetic,
         "command": command_line(),
@@ -94,7 +100,14 @@ def train(config: OcrConfig) -> None:
     )
     names = dict.fromkeys(f"case_insensitive_{line.folder}" for line in parts["val"])
     report = ("cer", *(names if len(names) > 1 else ()), "num_lines")
-    fit(OcrSystem(model, config, parts["val"]), data, config, model=model, monitor="case_insensitive", report=report)
+    fit(
+        OcrSystem(model, config, parts["val"]),
+        data,
+        config,
+        model=model,
+        monitor="case_insensitive",
+        report=report,
+    )
     print(f"best model: {config.out / 'best'}")
 
 
@@ -123,5 +136,3 @@ def _read(config: OcrConfig, model: Recognizer) -> dict[str, list[TextLine]]:
         parts[name] = fit_labels(lines, model.charset, model.preprocess)
         print(f"{name}: {len(parts[name]):,} lines", flush=True)
     return parts
-
-

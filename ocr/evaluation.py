@@ -1,0 +1,180 @@
+"""Score a recognizer on labelled lines and pages: what `scripts/evaluate_ocr.py` calls."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from torchmetrics.functional.text import char_error_rate
+
+from common.cli import command_line
+from common.device import Precision
+from common.errors import DataError, ImageError, UsageError
+from common.pretrained import parameter_count
+from ocr.data import LABELS, LmdbRecord, TextLine, read_lines
+from ocr.metrics import bag_of_words_f1, score_lines
+from ocr.model import Recognizer
+from ocr.reader import TextReader
+
+_WORST = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Flags of the evaluation."""
+
+    model: str = "english"
+    """A bundled model, a model or run folder, or user/name on the hub."""
+    data: Path | None = None
+    """Folder with labels.tsv, or an LMDB folder."""
+    last: str = ""
+    """Only its last rows or groups, as 300rows or 40groups; all by default."""
+    pages: Path | None = None
+    """Folder of whole pages, NNN.jpg, each with its text lines in NNN.json."""
+    beam_size: int = 1
+    """Beams; 1 is greedy decoding."""
+    report: Path | None = None
+    """JSON file to write: the scores, how they were made, and the worst lines."""
+    batch_size: int = 32
+    """Lines at a time."""
+    limit: int = 0
+    """Only the first so many lines and pages; 0 is all."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    precision: Precision = "auto"
+    """auto (bf16 where the hardware has it), bf16 or fp32."""
+
+
+def evaluate(config: EvaluationConfig) -> int:
+    """Read, score, print and write the report; 1 if a picture could not be read.
+
+    Lines are read on one thread, files and decoding included, so that `lines_per_second` compares.
+    """
+    if config.data is None and config.pages is None:
+        raise UsageError("nothing to evaluate: give --data DIR with labels.tsv, or --pages DIR")
+    if config.report is not None and not config.report.resolve().parent.is_dir():
+        raise UsageError(f"--report {config.report}: its folder does not exist")
+    model = Recognizer.from_pretrained(config.model)
+    reader = TextReader(model, config.device, config.precision)
+    report: dict[str, Any] = {}
+    worst: list[dict[str, Any]] = []
+    errors: list[ImageError] = []
+    if config.data is not None:
+        report, worst, errors = _lines(config, config.data, reader)
+    pages: list[dict[str, Any]] = []
+    if config.pages is not None:
+        pages, unreadable = _pages(config, config.pages, reader)
+        errors += unreadable
+        for name in ("bag_of_words_f1", "cer"):
+            report[f"page_{name}"] = round(sum(page[name] for page in pages) / len(pages), 4)
+        report["num_pages"] = len(pages)
+    for error in errors:
+        print(f"left out {error}")
+    report |= {
+        "num_unreadable": len(errors),
+        "model": config.model,
+        "encoder": model.config.encoder,
+        "parameters": parameter_count(model),
+        "data": " ".join(folder.resolve().name for folder in (config.data, config.pages) if folder),
+        "last": config.last,
+        "beam_size": config.beam_size,
+        "precision": reader.precision,
+        "command": command_line(),
+    }
+    print("\n".join(f"{name:18} {value}" for name, value in report.items()))
+    if config.report is not None:
+        report |= {"worst_lines": worst, "pages": pages}
+        aside = config.report.with_name(f"{config.report.name}.tmp")
+        aside.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+        aside.replace(config.report)
+    return 1 if errors else 0
+
+
+def _lines(
+    config: EvaluationConfig, data: Path, reader: TextReader
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[ImageError]]:
+    lines = read_lines(data, config.last)
+    lines = lines[: config.limit] if config.limit else lines
+    unknown = sum(bool(reader.model.charset.unknown(line.text)) for line in lines)
+    if unknown == len(lines):
+        raise DataError(f"{data}: every label has characters that the model does not know; use another model")
+    if unknown:
+        print(f"{unknown:,} labels have characters that the model does not know; they count as they are read")
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    sources = [_picture(line) for line in lines]
+    reader.read_lines(sources[:8])  # the first batch sets kernels up
+    started = time.monotonic()
+    found = list(reader.read_lines_each(sources, beam_size=config.beam_size, batch_size=config.batch_size))
+    seconds = time.monotonic() - started
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
+    read = [(line, r) for line, r in zip(lines, found, strict=True) if not isinstance(r, ImageError)]
+    if not read:
+        raise ImageError(f"{data}: none of the {len(lines):,} pictures could be read")
+    scores = score_lines([r.text for _, r in read], [line.text for line, _ in read])
+    rated = [
+        {
+            "file": line.source.name,
+            "label": line.text,
+            "read": r.text,
+            "confidence": round(r.confidence, 4),
+            "cer": round(100 * float(char_error_rate([r.text.lower()], [line.text.lower()])), 1),
+        }
+        for line, r in read
+    ]
+    report = {
+        **{name: round(score, 2) for name, score in scores.items()},
+        "num_lines": len(read),
+        "lines_per_second": round(len(lines) / seconds, 1),
+        "unknown_labels": unknown,
+    }
+    worst = sorted(rated, key=lambda row: float(str(row["cer"])), reverse=True)[:_WORST]
+    return report, worst, [r for r in found if isinstance(r, ImageError)]
+
+
+def _picture(line: TextLine) -> Any:
+    return line.grey() if isinstance(line.source, LmdbRecord) else line.source
+
+
+def _pages(
+    config: EvaluationConfig, folder: Path, reader: TextReader
+) -> tuple[list[dict[str, Any]], list[ImageError]]:
+    """Scores of each page. Its text is that of its labelled lines in the order of the file."""
+    files = sorted(folder.glob("*.json"))
+    files = files[: config.limit] if config.limit else files
+    if not files:
+        raise DataError(f"--pages {folder}: no NNN.json in it (for single lines with {LABELS} use --data)")
+    pages: list[dict[str, Any]] = []
+    errors: list[ImageError] = []
+    for file in files:
+        try:
+            labels = [str(line["text"]) for line in json.loads(file.read_text(encoding="utf-8"))]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file}: expected a list of {{'box': ..., 'text': ...}} ({error!r})") from None
+        started = time.monotonic()
+        try:
+            page = reader.read(
+                file.with_suffix(".jpg"), beam_size=config.beam_size, batch_size=config.batch_size
+            )
+        except ImageError as error:
+            errors.append(error)
+            continue
+        read, label = page.text, "\n".join(labels)
+        words = [" ".join(text.lower().split()) for text in (read, label)]
+        pages.append(
+            {
+                "page": file.stem,
+                "bag_of_words_f1": round(bag_of_words_f1(read, label), 4),
+                "cer": round(100 * float(char_error_rate([words[0]], [words[1]])), 2),
+                "lines": len(page.lines),
+                "seconds": round(time.monotonic() - started, 3),
+            }
+        )
+    if not pages:
+        raise ImageError(f"--pages {folder}: none of the {len(files)} pages could be read")
+    return pages, errors

@@ -1,0 +1,239 @@
+"""Text of lines and pages: what a user calls."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from common.device import Precision, pick_device, pick_precision
+from common.errors import ImageError, UsageError
+from common.images import ImageSource
+from ocr.ctc import LanguageModel, Reading, greedy, prefix_beam_search
+from ocr.images import grey, stack
+from ocr.model import Recognizer
+from ocr.page import find_lines
+
+_AHEAD = 8  # batches that are read from disk and sorted by width at a time
+_PDF_DPI = 200
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a page."""
+
+    text: str
+    confidence: float
+    """Geometric mean of the characters' probabilities."""
+    polygon: tuple[tuple[float, float], ...]
+    """Its corners in pixels of the page as given, from the upper left clockwise."""
+    row: int
+    """Lines that stand side by side share their row."""
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1 around the polygon."""
+        x, y = zip(*self.polygon, strict=True)
+        return min(x), min(y), max(x), max(y)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What stands on a page; `str(page)` is its text."""
+
+    lines: tuple[Line, ...]
+    """In reading order."""
+    angle: float
+    """Degrees by which it was turned counter-clockwise to be read."""
+
+    @property
+    def text(self) -> str:
+        """The lines, those of one row side by side."""
+        rows: dict[int, list[str]] = {}
+        for line in self.lines:
+            rows.setdefault(line.row, []).append(line.text)
+        return "\n".join("  ".join(row) for row in rows.values())
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class TextReader:
+    """Reads text with a trained model.
+
+    Args:
+        model: from training or `Recognizer.from_pretrained`.
+        device: auto, cpu or cuda.
+        precision: auto (bf16 where the hardware has it), bf16 or fp32.
+
+    Example:
+        >>> reader = TextReader.from_pretrained("english")  # doctest: +SKIP
+        >>> print(reader.read("receipt.jpg"))  # doctest: +SKIP
+    """
+
+    def __init__(self, model: Recognizer, device: str = "auto", precision: Precision = "auto") -> None:
+        self.device = pick_device(device)
+        self.precision = pick_precision(precision, self.device)
+        self.model = model.eval()
+        # a copy that computes in the target precision throughout saves autocast's conversions
+        self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self._network = copy.deepcopy(model).to(self.device, self._dtype)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, device: str = "auto", precision: Precision = "auto", **hub: Any
+    ) -> "TextReader":
+        """Load a bundled model, a model or run folder, or `user/name` from the hub. Raises ModelError."""
+        return cls(Recognizer.from_pretrained(name, **hub), device, precision)
+
+    def read(
+        self,
+        page: ImageSource,
+        *,
+        beam_size: int = 1,
+        language_model: LanguageModel | None = None,
+        batch_size: int = 32,
+    ) -> Page:
+        """Read a page: straighten it, find its lines, read each.
+
+        Args:
+            page: path or Pillow image.
+            beam_size: 1 is greedy decoding; see `ocr.ctc.prefix_beam_search`.
+            language_model: for the beam search.
+            batch_size: lines at a time.
+
+        Raises:
+            ImageError: the page cannot be read.
+            UsageError: a beam size below 1, or a language model without a beam.
+        """
+        layout = find_lines(grey(page))
+        crops = [layout.crop(box) for box in layout.boxes]
+        found = self._read(crops, beam_size, language_model, batch_size)
+        lines = [
+            Line(reading.text, reading.confidence, tuple(layout.polygon(box)), row)
+            for reading, box, row in zip(found, layout.boxes, layout.rows, strict=True)
+            if reading.text.strip()
+        ]
+        return Page(tuple(lines), layout.angle)
+
+    def read_lines(
+        self,
+        lines: Sequence[ImageSource | np.ndarray],
+        *,
+        beam_size: int = 1,
+        language_model: LanguageModel | None = None,
+        batch_size: int = 32,
+    ) -> list[Reading]:
+        """Read pictures of one line or word each: paths, Pillow images, or grey uint8 arrays (H, W).
+
+        Raises:
+            ImageError: a picture cannot be read; `read_lines_each` goes on instead.
+            UsageError: as `read`.
+        """
+        if isinstance(lines, str | Path):
+            raise TypeError(f"read_lines() takes a list of pictures: read_lines([{str(lines)!r}])")
+        result = []
+        for item in self.read_lines_each(
+            lines, beam_size=beam_size, language_model=language_model, batch_size=batch_size
+        ):
+            if isinstance(item, ImageError):
+                raise item
+            result.append(item)
+        return result
+
+    def read_lines_each(
+        self,
+        lines: Sequence[ImageSource | np.ndarray],
+        *,
+        beam_size: int = 1,
+        language_model: LanguageModel | None = None,
+        batch_size: int = 32,
+        workers: int = 0,
+    ) -> Iterator[Reading | ImageError]:
+        """As `read_lines`, one result after the other, in order; an unreadable picture gives its error.
+
+        Args:
+            lines: as `read_lines`.
+            beam_size: as `read`.
+            language_model: as `read`.
+            batch_size: lines at a time.
+            workers: threads that read pictures; 0 reads them in this one.
+        """
+        _check(beam_size, language_model, batch_size)
+
+        def load(source: ImageSource | np.ndarray) -> np.ndarray | ImageError:
+            try:
+                return grey(source)
+            except ImageError as error:
+                return error
+
+        size = batch_size * _AHEAD
+        with ThreadPoolExecutor(workers) if workers else nullcontext() as pool:
+            for start in range(0, len(lines), size):
+                chunk = lines[start : start + size]
+                loaded = list(pool.map(load, chunk)) if pool else [load(source) for source in chunk]
+                good = [line for line in loaded if not isinstance(line, ImageError)]
+                found = iter(self._read(good, beam_size, language_model, batch_size))
+                for line in loaded:
+                    yield line if isinstance(line, ImageError) else next(found)
+
+    def _read(
+        self,
+        lines: Sequence[np.ndarray],
+        beam_size: int,
+        language_model: LanguageModel | None,
+        batch_size: int,
+    ) -> list[Reading]:
+        """Grey lines -> readings, in batches of equally wide lines."""
+        _check(beam_size, language_model, batch_size)
+        ready = [self.model.preprocess(line) for line in lines]
+        order = sorted(range(len(ready)), key=lambda i: ready[i].shape[1])
+        found: dict[int, Reading] = {}
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            images, widths = stack([ready[i] for i in chosen])
+            with torch.inference_mode():
+                logits, steps = self._network(images.to(self.device, self._dtype), widths.to(self.device))
+                log_probs = logits.float().log_softmax(-1).cpu().numpy()
+            for i, row, length in zip(chosen, log_probs, steps.tolist(), strict=True):
+                found[i] = self._decode(row[:length], beam_size, language_model)
+        return [found[i] for i in range(len(ready))]
+
+    def _decode(self, row: np.ndarray, beam_size: int, language_model: LanguageModel | None) -> Reading:
+        if beam_size == 1:
+            return greedy(row, self.model.charset)
+        return prefix_beam_search(row, self.model.charset, beam_size, language_model=language_model)
+
+
+def _check(beam_size: int, language_model: LanguageModel | None, batch_size: int) -> None:
+    if beam_size < 1 or batch_size < 1:
+        raise UsageError(f"beam size {beam_size}, batch size {batch_size}: must be at least 1")
+    if language_model is not None and beam_size == 1:
+        raise UsageError("a language model needs a beam: give --beam-size 10 or so")
+
+
+def open_pages(path: Path) -> list[ImageSource]:
+    """The pages of a file: the picture itself, or each page of a PDF, drawn at 200 dpi.
+
+    Raises:
+        UsageError: a PDF without the extra `pdf`.
+        ImageError: a PDF that cannot be read.
+    """
+    if path.suffix.lower() != ".pdf" or not path.is_file():
+        return [path]
+    try:
+        import pypdfium2
+    except ModuleNotFoundError:
+        raise UsageError(f"{path}: PDF needs the package pypdfium2; run: pip install '.[pdf]'") from None
+    try:
+        with pypdfium2.PdfDocument(path) as document:
+            pages: list[Image.Image] = [page.render(scale=_PDF_DPI / 72).to_pil() for page in document]
+    except pypdfium2.PdfiumError as error:
+        raise ImageError(f"{path}: not a PDF that can be read ({error})") from None
+    return list(pages)

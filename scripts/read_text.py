@@ -1,0 +1,129 @@
+"""Read the text of pages, or of pictures of one line each.
+
+    python scripts/read_text.py receipt.jpg
+    python scripts/read_text.py --line WORDS_FOLDER --json
+
+Prints the text of each page; with `--line`, path, tab and text. A picture that cannot be read is reported on
+stderr, the others are read all the same, and the exit code is 1.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from common.cli import run
+from common.device import Precision
+from common.errors import ImageError, UsageError
+from common.images import ImageSource, find_images
+from ocr.ctc import CharacterNgrams, LanguageModel, Reading
+from ocr.reader import Page, TextReader, open_pages
+from ocr.synthetic import read_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Flags."""
+
+    paths: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Pictures, PDF files, patterns or folders."""
+    line: bool = False
+    """Each picture is one line or word, not a page."""
+    model: str = "english"
+    """A bundled model, a model or run folder, or user/name on the hub."""
+    beam_size: int = 1
+    """Beams; 1 is greedy decoding."""
+    words: Path | None = None
+    """Text file, words or sentences, for a language model of characters; needs --beam-size above 1."""
+    json: bool = False
+    """Print one JSON object a page or line, with boxes and confidences."""
+    overlay: Path | None = None
+    """Also draw one page with its lines framed and their text beside it, as PNG."""
+    batch_size: int = 32
+    """Lines at a time."""
+    workers: int = 2
+    """Threads that read pictures of lines."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    precision: Precision = "auto"
+    """auto (bf16 where the hardware has it), bf16 or fp32."""
+
+
+def main(config: Config) -> int:
+    """Read each picture; 1 if one could not be read."""
+    paths = find_images(config.paths)
+    if config.overlay is not None and (config.line or len(paths) != 1):
+        raise UsageError("--overlay draws one page: give one path, and no --line")
+    if config.words is not None and config.beam_size == 1:
+        raise UsageError("--words needs a beam: give --beam-size 10 or so")
+    reader = TextReader.from_pretrained(config.model, config.device, config.precision)
+    model = CharacterNgrams(read_words(config.words), reader.model.charset) if config.words else None
+    failed = False
+    for name, found in (read_lines if config.line else read_pages)(config, reader, paths, model):
+        if isinstance(found, ImageError):
+            print(f"error: {found}", file=sys.stderr)
+            failed = True
+        elif config.json:
+            print(json.dumps(plain(name, found), ensure_ascii=False), flush=True)
+        else:
+            print(f"{name}\t{found.text}" if config.line else found.text, flush=True)
+    return int(failed)
+
+
+def read_lines(
+    config: Config, reader: TextReader, paths: list[Path], model: LanguageModel | None
+) -> Iterator[tuple[str, Reading | ImageError]]:
+    """Each path with its text."""
+    found = reader.read_lines_each(
+        list(paths),
+        beam_size=config.beam_size,
+        language_model=model,
+        batch_size=config.batch_size,
+        workers=config.workers,
+    )
+    yield from zip(map(str, paths), found, strict=True)
+
+
+def read_pages(
+    config: Config, reader: TextReader, paths: list[Path], model: LanguageModel | None
+) -> Iterator[tuple[str, Page | ImageError]]:
+    """Each page of each path; draws the overlay."""
+    for path in paths:
+        try:
+            pages: list[ImageSource] = open_pages(path)
+            for i, image in enumerate(pages):
+                page = reader.read(
+                    image, beam_size=config.beam_size, language_model=model, batch_size=config.batch_size
+                )
+                if config.overlay is not None and i == 0:
+                    from ocr.drawing import draw_page
+
+                    draw_page(image, page, config.overlay)
+                yield (str(path) if len(pages) == 1 else f"{path}#{i + 1}"), page
+        except ImageError as error:
+            yield str(path), error
+
+
+def plain(name: str, found: Page | Reading) -> dict[str, object]:
+    """JSON values of a page or line."""
+    if isinstance(found, Page):
+        lines = [{"text": line.text, "confidence": round(line.confidence, 4), "box": line.box,
+                  "polygon": line.polygon, "row": line.row} for line in found.lines]  # fmt: skip
+        return {"path": name, "text": found.text, "angle": round(found.angle, 2), "lines": lines}
+    characters = [
+        {"character": c, "confidence": round(p, 4), "position": round(x, 4)} for c, p, x in found.characters
+    ]
+    return {
+        "path": name,
+        "text": found.text,
+        "confidence": round(found.confidence, 4),
+        "characters": characters,
+    }
+
+
+if __name__ == "__main__":
+    run(main, Config, __doc__)
