@@ -109,10 +109,14 @@ def prepare_run(config: C) -> C:
         )
     kept = {n: v for n, v in stored.items() if n in flags and n not in _FREE_ON_RESUME}
     hints = get_type_hints(type(config))
-    for name, value in kept.items():
-        if value is not None and Path in (hints[name], *get_args(hints[name])):
-            kept[name] = Path(value)
-    return replace(config, **kept)
+    return replace(config, **{name: _from_plain(value, hints[name]) for name, value in kept.items()})
+
+
+def _from_plain(value: Any, hint: Any) -> Any:
+    """A flag from its JSON value: paths and tuples are strings and lists there."""
+    if isinstance(value, list):
+        return tuple(_from_plain(item, get_args(hint)[0]) for item in value)
+    return Path(value) if isinstance(value, str) and Path in (hint, *get_args(hint)) else value
 
 
 class EpochSampler(Sampler[int]):

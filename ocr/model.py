@@ -153,10 +153,16 @@ def _timm_backbone(name: str) -> nn.Module:
         reductions = whole.feature_info.reduction()
         cut = max(i for i, reduction in enumerate(reductions) if reduction == 16)
         backbone: nn.Module = timm.create_model(timm_name, features_only=True, out_indices=(cut,), **options)
-    except (RuntimeError, AttributeError, ValueError, TypeError) as error:
+        _keep_width(backbone)
+    except (RuntimeError, AssertionError, AttributeError, ValueError, TypeError) as error:
         raise UsageError(
             f"encoder {name!r}: expected {COMPACT}, vgg or a convolutional backbone of timm ({error})"
         ) from None
+    return backbone.train()
+
+
+def _keep_width(backbone: nn.Module) -> None:
+    """Stride over the height alone from where the width is a quarter."""
     wide: list[Any] = []
 
     def note(module: Any, inputs: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
@@ -173,7 +179,6 @@ def _timm_backbone(name: str) -> nn.Module:
         if not isinstance(module, nn.Conv2d) and _pair(module.kernel_size)[1] == _pair(module.stride)[1]:
             module.kernel_size = (_pair(module.kernel_size)[0], 1)
         module.stride = (_pair(module.stride)[0], 1)
-    return backbone.train()
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -62,7 +62,7 @@ def train(config: OcrConfig) -> None:
             raise UsageError(f"--data {folder}: no such folder")
     if config.val_last and len(config.val_last) != len(config.data):
         raise UsageError(
-            f"--val-last: {len(config.data)} folders need as many values, got {len(config.val_last)}"
+            f"--val-last: {len(config.val_last)} values for {len(config.data)} folders of --data"
         )
     config = prepare_run(config)
     pl.seed_everything(config.seed, verbose=False)
@@ -79,9 +79,9 @@ def train(config: OcrConfig) -> None:
             f"synthetic lines: {len(synthetic.fonts):,} fonts, {len(synthetic.source.words):,} words",
             flush=True,
         )
+    names = dict.fromkeys(folder.resolve().name for folder in config.data)
     model.info = {
-        "data": config.description
-        or ", ".join(dict.fromkeys(folder.resolve().name for folder in config.data)),
+        "data": config.description or ", ".join(names),
         "lines": len(parts["train"]),
         "synthetic_lines_an_epoch": config.synthetic,
         "command": command_line(),
@@ -98,16 +98,10 @@ def train(config: OcrConfig) -> None:
         workers=config.workers,
         seed=config.seed,
     )
-    names = dict.fromkeys(f"case_insensitive_{line.folder}" for line in parts["val"])
-    report = ("cer", *(names if len(names) > 1 else ()), "num_lines")
-    fit(
-        OcrSystem(model, config, parts["val"]),
-        data,
-        config,
-        model=model,
-        monitor="case_insensitive",
-        report=report,
-    )
+    each = dict.fromkeys(f"case_insensitive_{line.folder}" for line in parts["val"])
+    report = ("cer", *(each if len(each) > 1 else ()), "num_lines")
+    system = OcrSystem(model, config, parts["val"])
+    fit(system, data, config, model=model, monitor="case_insensitive", report=report)
     print(f"best model: {config.out / 'best'}")
 
 

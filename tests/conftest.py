@@ -1,6 +1,7 @@
 """Small data that the tests make themselves: coloured shapes with captions, and a tiny encoder."""
 
 import json
+import random
 import runpy
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from captioning.model import CaptionModel, DecoderConfig
 from common.encoder import Encoder
 from common.text import Vocabulary, tokenize
+from tests.ocr.conftest import WORDS, line_picture, tiny_recognizer
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 TINY_ENCODER = "test_resnet"
@@ -82,6 +84,30 @@ def model_folder(tmp_path_factory) -> Path:
     """An untrained model on disk."""
     folder = tmp_path_factory.mktemp("model")
     tiny_model().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lines(tmp_path_factory) -> Path:
+    """A folder as `labels.tsv` and pictures describe it: 60 lines of ten groups."""
+    root = tmp_path_factory.mktemp("lines")
+    (root / "lines").mkdir()
+    chosen = random.Random(0)
+    rows = ["file\ttext"]
+    for i in range(60):
+        text = chosen.choice(WORDS)
+        name = f"lines/{i // 6:03d}_{i % 6:03d}.png"
+        line_picture(text, chosen.randint(18, 30)).save(root / name)
+        rows.append(f"{name}\t{text}")
+    (root / "labels.tsv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def recognizer_folder(tmp_path_factory) -> Path:
+    """An untrained recognizer on disk."""
+    folder = tmp_path_factory.mktemp("recognizer")
+    tiny_recognizer().save_pretrained(folder)
     return folder
 
 

@@ -1,0 +1,41 @@
+"""Rendered lines that the tests make themselves, and a tiny recognizer."""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from ocr.charset import Charset
+from ocr.model import Recognizer, RecognizerConfig
+
+WORDS = ("total", "cash", "12.50", "tea", "no. 7", "change", "3 x", "milk")
+
+
+def line_picture(text: str, size: int = 24, ink: int = 20, paper: int = 235) -> Image.Image:
+    """A line of printed text, tight."""
+    font = ImageFont.load_default(size)
+    left, top, right, bottom = font.getbbox(text)
+    image = Image.new("L", (int(right - left) + 10, int(bottom - top) + 8), paper)
+    ImageDraw.Draw(image).text((5 - left, 4 - top), text, ink, font)
+    return image
+
+
+def page_picture(rows, width: int = 700, size: int = 26, ink: int = 25, paper: int = 240) -> Image.Image:
+    """A page whose rows are lists of texts, spread over its width."""
+    image = Image.new("L", (width, 60 + 48 * len(rows)), paper)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size)
+    for i, row in enumerate(rows):
+        for j, text in enumerate(row):
+            draw.text((40 + j * (width - 60) // len(row), 30 + 48 * i), text, ink, font)
+    return image
+
+
+def tiny_recognizer(charset: Charset | None = None, **sizes) -> Recognizer:
+    torch.manual_seed(0)
+    config = RecognizerConfig(**{"hidden_size": 16, "layers": 1, "dropout": 0.0, **sizes})
+    return Recognizer(config, charset or Charset()).eval()
+
+
+def log_probs(random_state: np.random.Generator, steps: int, classes: int) -> np.ndarray:
+    scores = 2 * random_state.normal(size=(steps, classes))
+    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))

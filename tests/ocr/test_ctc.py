@@ -1,0 +1,99 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ocr.charset import BLANK, PRINTABLE, Charset, steps_needed
+from ocr.ctc import CharacterNgrams, greedy, prefix_beam_search
+from tests.ocr.conftest import log_probs
+
+
+def collapse(path):
+    return tuple(k for k, _ in itertools.groupby(path) if k != BLANK)
+
+
+def brute_force(table):
+    """The probability of every text, summed over all its alignments."""
+    found = {}
+    for path in itertools.product(range(table.shape[1]), repeat=len(table)):
+        p = math.exp(sum(table[t, k] for t, k in enumerate(path)))
+        found[collapse(path)] = found.get(collapse(path), 0.0) + p
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_beam_search_equals_brute_force_over_all_alignments(seed):
+    charset = Charset("ab")
+    table = log_probs(np.random.default_rng(seed), 6, len(charset))
+    texts = brute_force(table)
+    best = max(texts, key=texts.get)
+    assert prefix_beam_search(table, charset, beam_size=1000).text == charset.decode(best)
+
+
+def test_beam_search_sums_alignments_where_greedy_takes_one():
+    charset = Charset("a")
+    table = np.log([[0.6, 0.4], [0.6, 0.4]])  # nothing 0.36; a 0.64 in three alignments
+    assert greedy(table, charset).text == ""
+    assert prefix_beam_search(table, charset, beam_size=4).text == "a"
+    with pytest.raises(ValueError, match="at least 1"):
+        prefix_beam_search(table, charset, beam_size=0)
+
+
+def test_language_model_decides_between_equals():
+    charset = Charset("abcu q")
+    model = CharacterNgrams(["qu", "qu", "quq", "ab"], charset, order=2)
+    assert model.log_prob("u", "q") > model.log_prob("a", "q")
+    q, a, u = (charset.encode(c)[0] for c in "qau")
+    table = np.full((2, len(charset)), math.log(1e-4))
+    table[0, q] = math.log(0.99)
+    table[1, [a, u]] = math.log(0.5), math.log(0.49)
+    assert prefix_beam_search(table, charset, 8).text == "qa"
+    assert prefix_beam_search(table, charset, 8, language_model=model).text == "qu"
+
+
+@pytest.mark.parametrize("decode", [greedy, lambda table, charset: prefix_beam_search(table, charset, 8)])
+def test_each_character_has_its_confidence_and_place(decode):
+    charset = Charset("ab")
+    table = np.log(np.array([[0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.1, 0.9, 0.0001], [0.1, 0.2, 0.7]]))
+    reading = decode(table, charset)
+    assert reading.text == str(reading) == "aab"
+    assert [c for c, _, _ in reading.characters] == ["a", "a", "b"]
+    assert [p for _, p, _ in reading.characters] == pytest.approx([0.8, 0.9, 0.7])
+    assert [x for _, _, x in reading.characters] == pytest.approx([0.125, 0.625, 0.875])
+    assert reading.confidence == pytest.approx((0.8 * 0.9 * 0.7) ** (1 / 3))
+
+
+def test_greedy_merges_repeats_as_ctc_does():
+    charset = Charset("ab")
+    path = [1, 1, 0, 1, 2, 2, 0, 0]
+    table = np.log(np.full((8, 3), 1e-3))
+    table[range(8), path] = 0.0
+    assert greedy(table, charset).text == charset.decode(collapse(path)) == "aab"
+    assert greedy(np.log([[1.0, 1e-9, 1e-9]]), charset).confidence == 1.0
+
+
+def test_charset():
+    charset = Charset()
+    assert charset.characters == PRINTABLE
+    assert len(charset) == 96
+    assert charset.decode(charset.encode("A b~")) == "A b~"
+    assert charset.unknown("café öä é") == "éöä"
+    with pytest.raises(ValueError, match="'a' stands there twice"):
+        Charset("aba")
+    with pytest.raises(ValueError, match="no characters"):
+        Charset("")
+
+
+@pytest.mark.parametrize("text", ["a", "ab", "aa", "book", "1112"])
+def test_steps_needed_is_where_ctc_becomes_possible(text):
+    charset = Charset()
+    target = torch.tensor([charset.encode(text)])
+    for steps in (steps_needed(text) - 1, steps_needed(text)):
+        if steps:
+            uniform = torch.full((steps, 1, len(charset)), -math.log(len(charset)))
+            loss = torch.nn.functional.ctc_loss(
+                uniform, target, torch.tensor([steps]), torch.tensor([len(text)]), reduction="sum"
+            )
+            assert bool(loss.isfinite()) == (steps >= steps_needed(text))

@@ -1,0 +1,212 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.errors import DataError, UsageError
+from ocr.charset import Charset
+from ocr.data import Draw, LineDataset, WidthBatches, collate, fit_labels, read_lines
+from ocr.images import LinePreprocess
+from ocr.synthetic import SyntheticLines, TextSource, distort, find_fonts, read_words, sample_sheet
+from tests.ocr.conftest import line_picture
+
+
+def folder(tmp_path, table: str, names=("a.png", "b.png", "c.png")):
+    for name in names:
+        line_picture("total").save(tmp_path / name)
+    (tmp_path / "labels.tsv").write_bytes(table.encode() if isinstance(table, str) else table)
+    return tmp_path
+
+
+def test_reads_all_rows_and_parts_by_rows_or_groups(lines):
+    assert len(read_lines(lines)) == 60
+    last, first = read_lines(lines, "7rows"), read_lines(lines, "7rows", first=True)
+    assert [len(last), len(first)] == [7, 53]
+    assert {line.source for line in last}.isdisjoint(line.source for line in first)
+    last, first = read_lines(lines, "3groups"), read_lines(lines, "3groups", first=True)
+    assert [len(last), len(first)] == [18, 42]
+    assert {line.source.name[:3] for line in last} == {"007", "008", "009"}
+    with pytest.raises(UsageError, match="as 300rows or 40groups"):
+        read_lines(lines, "a tenth")
+
+
+@pytest.mark.parametrize(
+    ("table", "left", "message"),
+    [
+        ("file\ttext\na.png\tx\ngone.png\ty\n", 1, "left out 1 rows: the file is missing, e.g. gone.png 'y'"),
+        ("file\ttext\na.png\tx\nb.png\t\n", 1, "left out 1 rows: no text, e.g. b.png ''"),
+        ("file\ttext\na.png\tx\na.png\tx\nb.png\ty\n", 2, "1 rows with a file and text given before"),
+        ("file\ttext\na.png\tx\na.png\tz\n", 1, "1 rows with a file given before with another text"),
+        ("file\ttext\na.png\tx\ty\n", 1, "1 rows with a tab within the text, read as a space"),
+        ("file\ttext\na.png\tx\nb.png\n", 1, "1 rows with no tab in the row"),
+        ('file\ttext\na.png\t"quoted\nb.png\t6" pipe\n', 2, ""),
+    ],
+)  # fmt: skip
+def test_says_what_it_left_out(tmp_path, capsys, table, left, message):
+    found = read_lines(folder(tmp_path, table))
+    assert len(found) == left
+    assert message in capsys.readouterr().out
+    if "tab within" in message:
+        assert found[0].text == "x y"
+
+
+def test_a_file_that_is_no_picture_is_left_out(tmp_path, capsys):
+    root = folder(tmp_path, "file\ttext\na.png\tx\nnotes.png\ty\n")
+    (root / "notes.png").write_text("not a picture")
+    assert len(read_lines(root)) == 1
+    assert "not a picture, e.g. notes.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("", "the file has no rows"),
+        ("file\ttext\n", "the file has no rows"),
+        (b"file\ttext\na.png\t\xff\xfe\n", "not UTF-8"),
+        ("file\ttext\ngone.png\tx\n", "none of its 1 rows can be used"),
+    ],
+)
+def test_labels_that_cannot_be_used(tmp_path, table, message):
+    with pytest.raises(DataError, match=message):
+        read_lines(folder(tmp_path, table))
+
+
+def test_no_labels(tmp_path):
+    with pytest.raises(DataError, match=r"no labels.tsv \(file<TAB>text, one header row\)"):
+        read_lines(tmp_path)
+
+
+def test_capitals_throughout_mean_that_case_is_unknown(tmp_path, capsys):
+    line_picture("X").save(tmp_path / "0.png")
+    names = [f"{i}.png" for i in range(100)]
+    for name in names[1:]:
+        (tmp_path / name).write_bytes((tmp_path / "0.png").read_bytes())
+    (tmp_path / "labels.tsv").write_text("file\ttext\n" + "\n".join(f"{name}\tNO. 7" for name in names))
+    assert all(line.folded for line in read_lines(tmp_path))
+    assert "their case is taken as unknown" in capsys.readouterr().out
+
+
+def test_labels_that_the_model_cannot_learn_are_counted(tmp_path, capsys):
+    line_picture("abc").resize((16, 32)).save(tmp_path / "narrow.png")
+    root = folder(tmp_path, "file\ttext\na.png\tok\nb.png\tcafé\nnarrow.png\taabbcc\n")
+    kept = fit_labels(read_lines(root), Charset(), LinePreprocess())
+    assert [line.text for line in kept] == ["ok"]
+    out = capsys.readouterr().out
+    assert (
+        "left out 1 labels with characters that the model does not have: é; name them with --charset" in out
+    )
+    assert "narrow.png: the label needs 9 steps, the picture gives 4: widen it" in out
+    with pytest.raises(DataError, match="none of the 3 labels fits"):
+        fit_labels(read_lines(root), Charset("z"), LinePreprocess())
+    assert [line.text for line in fit_labels(read_lines(root), Charset("café"), LinePreprocess())] == ["café"]
+
+
+def test_lmdb_of_the_benchmark(tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    line_picture("tea").save(tmp_path / "picture.png")
+    with (
+        lmdb.open(str(tmp_path / "set"), map_size=2**20) as environment,
+        environment.begin(write=True) as put,
+    ):
+        put.put(b"num-samples", b"2")
+        for i, text in ((1, b"tea"), (2, b"")):
+            put.put(f"image-{i:09d}".encode(), (tmp_path / "picture.png").read_bytes())
+            put.put(f"label-{i:09d}".encode(), text)
+    found = read_lines(tmp_path / "set")
+    assert [line.text for line in found] == ["tea"]
+    assert found[0].grey().shape == found[0].size[::-1]
+
+
+def test_batches_draw_every_line_once_and_are_equally_wide():
+    widths = list(np.random.default_rng(0).integers(20, 400, 101))
+    batches = list(WidthBatches(widths, 8, 0, shuffle=True, synthetic=27, trainer=None))
+    assert len(batches) == len(WidthBatches(widths, 8, 0, shuffle=True, synthetic=27, trainer=None)) == 16
+    rows = [draw.row for batch in batches for draw in batch]
+    assert sorted(row for row in rows if row >= 0) == list(range(101))
+    assert rows.count(-1) == 27
+    spread = np.mean([max(d.width for d in b) - min(d.width for d in b) for b in batches])
+    assert spread < 120
+    again = list(WidthBatches(widths, 8, 0, shuffle=True, synthetic=27, trainer=None))
+    assert batches == again
+    assert batches != list(WidthBatches(widths, 8, 1, shuffle=True, synthetic=27, trainer=None))
+    plain = [
+        draw
+        for batch in WidthBatches(widths, 8, 0, shuffle=False, synthetic=27, trainer=None)
+        for draw in batch
+    ]
+    assert sorted(draw.row for draw in plain) == list(range(101))
+    assert {draw.seed for draw in plain} == {-1}
+
+
+def synthetic(words=("total", "cash")):
+    return SyntheticLines(find_fonts()[:8], TextSource(Charset(), words))
+
+
+def test_synthetic_lines_depend_on_their_seed_alone():
+    made = synthetic()
+    first, text = made.sample(7, 150)
+    for other in range(20):
+        made.sample(other, 90)
+    again, same = made.sample(7, 150)
+    assert text == same
+    assert np.array_equal(first, again)
+    assert len({synthetic().sample(seed, 120)[1] for seed in range(30)}) > 20
+
+
+def test_synthetic_lines_can_be_learnt():
+    made, charset = synthetic(), Charset()
+    dataset = LineDataset([], LinePreprocess(), made)
+    items = [dataset[Draw(-1, seed, 40 + seed)] for seed in range(60)]
+    batch = collate(charset, items)
+    assert batch.images.lines.shape[:3] == (60, 1, 32)
+    assert not charset.unknown("".join(batch.texts))
+    assert all(text.strip() == text != "" for text in batch.texts)
+    assert (batch.images.widths // 4 >= batch.lengths).all()
+    assert batch.images.lines.isfinite().all()
+
+
+def test_text_source_keeps_to_its_charset():
+    source = TextSource(Charset("abc1"), ["cab", "dog"])
+    random = np.random.default_rng(0)
+    texts = [source(random, n) for n in range(1, 60)]
+    assert all(text and not set(text) - set("abc1 ") for text in texts)
+
+
+def test_a_damaged_picture_is_reported_and_left_out(tmp_path, capsys):
+    root = folder(tmp_path, "file\ttext\na.png\tx\nb.png\ty\n")
+    found = read_lines(root)
+    (root / "b.png").write_bytes((root / "b.png").read_bytes()[:60])
+    dataset = LineDataset(found, LinePreprocess())
+    batch = collate(Charset(), [dataset[Draw(0, 1, 50)], dataset[Draw(1, 1, 50)]])
+    assert batch.texts == ["x"]
+    assert "left out" in capsys.readouterr().err
+    assert collate(Charset(), [None]) is None
+
+
+def test_distortion_keeps_type_and_height():
+    line = np.asarray(line_picture("total"))
+    seen = set()
+    for seed in range(40):
+        worse = distort(np.random.default_rng(seed), line)
+        assert worse.dtype == np.uint8
+        assert worse.shape[0] == line.shape[0]
+        seen.add(worse.shape[1])
+    assert len(seen) > 5
+
+
+def test_words_and_fonts_that_are_not_there(tmp_path):
+    (tmp_path / "words.txt").write_text("tea\n\nmilk\n")
+    assert read_words(tmp_path / "words.txt") == ["tea", "milk"]
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(UsageError, match="the file has no words"):
+        read_words(tmp_path / "empty.txt")
+    with pytest.raises(UsageError, match="not a text file that can be read"):
+        read_words(tmp_path / "gone.txt")
+    with pytest.raises(UsageError, match="no TrueType or OpenType font"):
+        find_fonts(tmp_path)
+
+
+def test_sample_sheet(tmp_path):
+    sample_sheet(synthetic(), tmp_path / "sheet.png", rows=2, columns=2)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (600, 112)
+        assert np.ptp(np.asarray(sheet)) > 150

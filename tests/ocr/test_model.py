@@ -1,0 +1,105 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from common.errors import UsageError
+from ocr.charset import Charset
+from ocr.images import stack
+from ocr.model import STRIDE, LineEncoder, Recognizer, RecognizerConfig
+from ocr.system import fold_case
+from tests.ocr.conftest import line_picture, tiny_recognizer
+
+ENCODERS = ["compact", "vgg", "resnet18", "test_resnet"]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_shapes_and_gradients(encoder):
+    model = tiny_recognizer(encoder=encoder).train()
+    lines, widths = torch.randn(2, 1, 32, 64), torch.tensor([64, 40])
+    logits, steps = model(lines, widths)
+    assert logits.shape == (2, 64 // STRIDE, 96)
+    assert steps.tolist() == [16, 10]
+    logits.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_padding_never_changes_a_result(encoder, cell):
+    model = tiny_recognizer(encoder=encoder, cell=cell, layers=2)
+    lines = [torch.randn(32, width) for width in (24, 100, 60, 16)]
+    with torch.inference_mode():
+        together, steps = model(*stack(lines))
+        for row, line in enumerate(lines):
+            alone, _ = model(*stack([line]))
+            assert alone.shape[1] == steps[row]
+            torch.testing.assert_close(together[row, : steps[row]], alone[0], atol=2e-5, rtol=1e-4)
+
+
+def test_what_stands_in_the_padding_is_not_seen():
+    model = tiny_recognizer()
+    lines = torch.randn(2, 1, 32, 64)
+    spoilt = lines.clone()
+    spoilt[1, ..., 40:] = 99.0
+    widths = torch.tensor([64, 40])
+    with torch.inference_mode():
+        a, b = model(lines, widths)[0], model(spoilt, widths)[0]
+    torch.testing.assert_close(a[1, :10], b[1, :10])
+
+
+def test_encoders_that_do_not_fit_are_refused():
+    with pytest.raises(UsageError, match="looks at the whole width at once"):
+        LineEncoder("mobilenetv3_small_100")
+    with pytest.raises(UsageError, match="expected compact, vgg or a convolutional backbone"):
+        LineEncoder("no_such_net")
+    with pytest.raises(UsageError, match="expected compact, vgg or a convolutional backbone"):
+        LineEncoder("vit_tiny_patch16_224")
+
+
+def test_save_and_load_give_equal_output(tmp_path):
+    model = tiny_recognizer(Charset("abc é"), hidden_size=24)
+    model.save_pretrained(tmp_path)
+    again = Recognizer.from_pretrained(tmp_path)
+    assert again.config == model.config
+    assert again.charset.characters == "abc é"
+    lines, widths = torch.randn(1, 1, 32, 48), torch.tensor([48])
+    with torch.inference_mode():
+        assert torch.equal(model(lines, widths)[0], again(lines, widths)[0])
+
+
+def test_one_batch_can_be_learnt():
+    texts = ["total", "12.50", "tea"]
+    model = tiny_recognizer(hidden_size=48).train()
+    lines, widths = stack([model.preprocess(line_picture(text)) for text in texts])
+    targets = [model.charset.encode(text) for text in texts]
+    lengths, classes = torch.tensor([len(t) for t in targets]), torch.tensor([k for t in targets for k in t])
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(140):
+        logits, steps = model(lines, widths)
+        loss = F.ctc_loss(logits.log_softmax(-1).transpose(0, 1), classes, steps, lengths)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.5
+
+
+def test_folded_case_sums_all_spellings():
+    charset = Charset("aAbB1")
+    log_probs = torch.randn(2, 3, len(charset)).log_softmax(-1)
+    folded = fold_case(log_probs, charset)
+    torch.testing.assert_close(folded.exp().sum(-1), torch.ones(2, 3))
+    capital, small = charset.encode("A")[0], charset.encode("a")[0]
+    torch.testing.assert_close(folded[..., capital].exp(), log_probs[..., [capital, small]].exp().sum(-1))
+    assert (folded[..., small] < -1e3).all()
+    digits = Charset("12")
+    assert torch.equal(fold_case(log_probs[..., :3], digits), log_probs[..., :3])
+
+
+def test_config_defaults_are_the_flags_of_training():
+    from ocr.training import OcrConfig
+
+    flags = OcrConfig.__dataclass_fields__
+    for name, field in RecognizerConfig.__dataclass_fields__.items():
+        assert flags[name].default == field.default, name

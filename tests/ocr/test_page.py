@@ -1,0 +1,165 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from common.errors import ImageError, UsageError
+from ocr import TextReader
+from ocr.ctc import CharacterNgrams
+from ocr.drawing import draw_page
+from ocr.metrics import bag_of_words_f1, score_lines
+from ocr.page import find_lines, reading_order
+from ocr.reader import open_pages
+from tests.ocr.conftest import line_picture, page_picture, tiny_recognizer
+
+ROWS = [["RECEIPT"], ["tea", "2", "4.50"], ["milk", "1", "1.20"], ["total amount", "5.70"], ["thank you"]]
+
+
+def rows_found(layout):
+    return [layout.rows.count(r) for r in sorted(set(layout.rows))]
+
+
+@pytest.mark.parametrize("kind", ["dark on light", "light on dark", "grey paper", "large", "small"])
+def test_finds_every_line_in_reading_order(kind):
+    page = page_picture(ROWS, paper=170 if kind == "grey paper" else 240)
+    if kind == "light on dark":
+        page = ImageOps.invert(page)
+    if kind == "large":
+        page = page.resize((page.width * 4, page.height * 4))
+    if kind == "small":
+        page = page.resize((page.width * 2 // 3, page.height * 2 // 3))
+    layout = find_lines(np.asarray(page))
+    assert rows_found(layout) == [len(row) for row in ROWS]
+    assert layout.angle == 0
+    scale = page.width / 700
+    x0, y0, x1, y1 = (value / scale for value in layout.boxes[0])
+    assert 20 < x0 < 42 < 120 < x1 < 200
+    assert 20 < y0 < y1 < 75
+
+
+@pytest.mark.parametrize("angle", [-6, -2.5, 3, 8])
+def test_a_turned_page_is_straightened(angle):
+    page = page_picture(ROWS).rotate(angle, expand=True, fillcolor=240)
+    layout = find_lines(np.asarray(page))
+    assert layout.angle == pytest.approx(-angle, abs=0.4)
+    assert rows_found(layout) == [len(row) for row in ROWS]
+    for box in layout.boxes:  # on the page as given there is ink in the middle of each frame
+        x, y = np.array(layout.polygon(box)).mean(axis=0).round().astype(int)
+        assert np.asarray(page)[y - 8 : y + 9, x - 30 : x + 31].min() < 120
+
+
+@pytest.mark.parametrize("colour", [255, 0, 128])
+def test_a_blank_page_has_no_lines(colour):
+    layout = find_lines(np.full((400, 300), colour, np.uint8))
+    assert layout.boxes == []
+    reader = TextReader(tiny_recognizer(), "cpu")
+    page = reader.read(Image.new("L", (300, 400), colour))
+    assert page.text == str(page) == ""
+    assert page.lines == ()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (300, 2), (2, 300), (40, 40)])
+def test_tiny_pages(size):
+    assert find_lines(np.full(size[::-1], 200, np.uint8)).boxes == []
+
+
+def test_rules_and_frames_are_no_lines():
+    page = page_picture(ROWS)
+    pixels = np.asarray(page).copy()
+    pixels[70:72, 20:680] = 0
+    pixels[5:7], pixels[-7:-5], pixels[:, 5:7], pixels[:, -7:-5] = 0, 0, 0, 0
+    assert rows_found(find_lines(pixels)) == [len(row) for row in ROWS]
+
+
+def test_reading_order():
+    boxes = [(300, 12, 380, 30), (10, 60, 90, 80), (10, 10, 90, 30), (100, 62, 180, 80)]
+    assert reading_order(boxes) == ([2, 0, 1, 3], [0, 0, 1, 1])
+    assert reading_order([]) == ([], [])
+
+
+def test_reader_gives_the_same_for_one_and_for_many():
+    reader = TextReader(tiny_recognizer(), "cpu", "fp32")
+    pictures = [
+        line_picture(text, size) for text, size in (("total", 20), ("a", 30), ("12.50 change", 16))
+    ] * 3
+    together = reader.read_lines(pictures, batch_size=4)
+    alone = [reader.read_lines([picture])[0] for picture in pictures]
+    assert [r.text for r in together] == [r.text for r in alone]
+    assert [r.confidence for r in together] == pytest.approx([r.confidence for r in alone], abs=1e-4)
+
+
+def test_lines_of_every_shape_are_read():
+    reader = TextReader(tiny_recognizer(), "cpu")
+    sizes = [(50, 2), (20_000, 32), (1, 1), (3, 400)]
+    pictures = [
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (h, w), dtype=np.uint8)) for w, h in sizes
+    ]
+    colour = [picture.convert("RGB") for picture in pictures[:1]]
+    assert len(reader.read_lines([*pictures, *colour])) == 5
+
+
+def test_reader_says_what_is_wrong(tmp_path):
+    reader = TextReader(tiny_recognizer(), "cpu")
+    with pytest.raises(TypeError, match=r"read_lines\(\['a.png'\]\)"):
+        reader.read_lines("a.png")
+    with pytest.raises(ImageError, match="no such file"):
+        reader.read_lines([tmp_path / "gone.png"])
+    with pytest.raises(ImageError, match="no such file"):
+        reader.read(tmp_path / "gone.png")
+    with pytest.raises(UsageError, match="must be at least 1"):
+        reader.read_lines([line_picture("a")], beam_size=0)
+    model = CharacterNgrams(["tea"], reader.model.charset)
+    with pytest.raises(UsageError, match="a language model needs a beam"):
+        reader.read_lines([line_picture("a")], language_model=model)
+    assert reader.read_lines([line_picture("a")], beam_size=3, language_model=model)
+
+
+def test_a_bad_line_does_not_stop_the_others(tmp_path):
+    line_picture("tea").save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("x")
+    reader = TextReader(tiny_recognizer(), "cpu")
+    for workers in (0, 2):
+        found = list(reader.read_lines_each([tmp_path / "bad.png", tmp_path / "good.png"], workers=workers))
+        assert isinstance(found[0], ImageError)
+        assert not isinstance(found[1], ImageError)
+
+
+def test_page_as_text_and_picture(tmp_path):
+    from ocr.reader import Line, Page
+
+    square = ((10.0, 10.0), (90.0, 10.0), (90.0, 30.0), (10.0, 30.0))
+    page = Page((Line("tea", 0.9, square, 0), Line("4.50", 0.3, square, 0), Line("bye", 0.9, square, 1)), 0.0)
+    assert page.text == "tea  4.50\nbye"
+    assert page.lines[0].box == (10.0, 10.0, 90.0, 30.0)
+    draw_page(page_picture(ROWS), page, tmp_path / "overlay.png")
+    with Image.open(tmp_path / "overlay.png") as drawn:
+        assert drawn.size == (1400, 300)
+        colours = {pixel for _, pixel in drawn.getcolors(1 << 20)}
+    assert {(0, 140, 60), (210, 70, 0)} <= colours
+
+
+def test_pdf_pages(tmp_path):
+    pytest.importorskip("pypdfium2")
+    first, second = page_picture(ROWS), page_picture(ROWS[:2])
+    first.save(tmp_path / "two.pdf", save_all=True, append_images=[second])
+    pages = open_pages(tmp_path / "two.pdf")
+    assert len(pages) == 2
+    assert rows_found(find_lines(np.asarray(pages[1].convert("L")))) == [1, 3]
+    (tmp_path / "bad.pdf").write_text("not a pdf")
+    with pytest.raises(ImageError, match="not a PDF that can be read"):
+        open_pages(tmp_path / "bad.pdf")
+
+
+def test_scores_of_lines():
+    read, labels = ["Total", "12,50", "tea x", ""], ["TOTAL", "12.50", "tea x", "no"]
+    scores = score_lines(read, labels)
+    assert scores == pytest.approx(
+        {"exact": 25.0, "case_insensitive": 50.0, "alphanumeric": 75.0, "cer": 100 * 3 / 17}
+    )
+    with pytest.raises(ValueError, match="no lines"):
+        score_lines([], [])
+
+
+def test_bag_of_words():
+    assert bag_of_words_f1("a B b", "b a") == pytest.approx(0.8)
+    assert bag_of_words_f1("", "") == 1.0
+    assert bag_of_words_f1("x", "y") == 0.0
