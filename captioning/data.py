@@ -6,7 +6,6 @@ Notation: N images, K captions an image, L grid places, C channels, T tokens.
 import contextlib
 import io
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from common.errors import DataError, UsageError
 from common.features import FeatureStore, cached_features
+from common.reading import Dropped, load_json
 from common.text import BOS, EOS, PAD, Vocabulary, tokenize
 from common.training import EpochSampler
 
@@ -29,27 +29,6 @@ class CaptionedImage:
     image_id: int | str
     path: Path
     captions: tuple[str, ...]
-
-
-class Dropped:
-    """Counts what a reader leaves out, by reason, with the first few examples."""
-
-    def __init__(self) -> None:
-        self.examples: dict[str, list[str]] = {}
-        self.counts: Counter[str] = Counter()
-
-    def add(self, reason: str, example: object) -> None:
-        """Note one left-out thing."""
-        self.counts[reason] += 1
-        if self.counts[reason] <= 3:
-            self.examples.setdefault(reason, []).append(str(example))
-
-    def __str__(self) -> str:
-        lines = [
-            f"  dropped {count:,}: {reason}, e.g. {', '.join(self.examples[reason])}"
-            for reason, count in self.counts.items()
-        ]
-        return "\n".join(lines) or "  dropped nothing"
 
 
 def read_captions(data: Path, split: str) -> list[CaptionedImage]:
@@ -110,19 +89,10 @@ def _checked(image: CaptionedImage, dropped: Dropped) -> CaptionedImage | None:
     return CaptionedImage(image.image_id, image.path, tuple(kept))
 
 
-def _load_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes().decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 (byte {error.start}); convert it to UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{file}: no JSON ({error})") from None
-
-
 def _read_coco(file: Path, data: Path, dropped: Dropped) -> list[CaptionedImage]:
     from pycocotools.coco import COCO
 
-    content = _load_json(file)
+    content = load_json(file)
     coco = COCO()
     coco.dataset = content
     try:
@@ -147,7 +117,7 @@ def _read_karpathy(file: Path, data: Path, split: str, dropped: Dropped) -> list
     wanted = {"train": ("train", "restval")}.get(split, (split,))
     result: list[CaptionedImage] = []
     try:
-        for image in _load_json(file)["images"]:
+        for image in load_json(file)["images"]:
             if image["split"] in wanted:
                 path = data / "images" / image.get("filepath", "") / image["filename"]
                 captions = tuple(str(sentence["raw"]) for sentence in image["sentences"])

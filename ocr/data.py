@@ -4,7 +4,6 @@ import csv
 import io
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,6 +17,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from common.errors import DataError, ImageError, UsageError
+from common.reading import Dropped
 from common.training import epochs_trained
 from ocr.charset import Charset, steps_needed
 from ocr.images import WIDTH_MULTIPLE, LineBatch, LinePreprocess, grey, stack
@@ -90,22 +90,20 @@ def read_lines(folder: Path, last: str = "", *, first: bool = False) -> list[Tex
         DataError: no labels, none that can be used, or labels that are no UTF-8 table.
         UsageError: `last` is not of that form.
     """
-    rows = _read_lmdb(folder) if (folder / "data.mdb").is_file() else _read_table(folder)
+    dropped = Dropped()
+    rows = _read_lmdb(folder) if (folder / "data.mdb").is_file() else _read_table(folder, dropped)
     rows = _part(rows, last, first)
-    dropped: Counter[str] = Counter()
-    example: dict[str, str] = {}
     lines = []
     for source, text in rows:
         reason, size = _check(source, text)
         if reason:
-            dropped[reason] += 1
-            example.setdefault(reason, f"{source.name} {text[:30]!r}")
+            dropped.add(reason, f"{source.name} {text[:30]!r}")
         else:
             lines.append(TextLine(source, text, size, folder.name))
-    for reason, count in dropped.items():
-        print(f"  {folder.name}: left out {count:,} rows: {reason}, e.g. {example[reason]}", flush=True)
+    summary = f"{folder.name}: {len(lines):,} lines\n{dropped}"
     if not lines:
-        raise DataError(f"{folder}: none of its {len(rows):,} rows can be used")
+        raise DataError(f"{folder}: nothing is left to use\n{summary}")
+    print(summary, flush=True)
     letters = "".join(line.text for line in lines)
     if letters == letters.upper() and letters != letters.lower() and len(lines) >= 100:
         print(f"  {folder.name}: labels in capitals throughout; their case is taken as unknown", flush=True)
@@ -113,7 +111,7 @@ def read_lines(folder: Path, last: str = "", *, first: bool = False) -> list[Tex
     return lines
 
 
-def _read_table(folder: Path) -> list[tuple[Path | LmdbRecord, str]]:
+def _read_table(folder: Path, dropped: Dropped) -> list[tuple[Path | LmdbRecord, str]]:
     file = folder / LABELS
     if not file.is_file():
         raise DataError(f"{folder}: no {LABELS} (file<TAB>text, one header row) and no data.mdb in it")
@@ -125,22 +123,21 @@ def _read_table(folder: Path) -> list[tuple[Path | LmdbRecord, str]]:
     if len(table) < 2:
         raise DataError(f"{file}: the file has no rows; expected a header and file<TAB>text")
     rows: dict[str, str] = {}
-    counts: Counter[str] = Counter()
-    for row in table[1:]:
+    tabs = 0
+    for number, row in enumerate(table[1:], 2):
         if len(row) < 2:
-            counts["no tab in the row" if row else ""] += 1
+            if row:
+                dropped.add("no tab in the row", f"row {number}")
             continue
-        if len(row) > 2:
-            counts["a tab within the text, read as a space"] += 1
+        tabs += len(row) > 2
         label = " ".join(" ".join(row[1:]).split())
         if row[0] in rows:
             same = rows[row[0]] == label
-            counts["a file and text given before" if same else "a file given before with another text"] += 1
+            dropped.add("a file given before" if same else "a file given before with another text", row[0])
         else:
             rows[row[0]] = label
-    for reason, count in counts.items():
-        if reason:
-            print(f"  {file.parent.name}/{file.name}: {count:,} rows with {reason}", flush=True)
+    if tabs:
+        print(f"  {tabs:,} texts have tabs, which are read as spaces", flush=True)
     return [(folder / name, label) for name, label in rows.items()]
 
 
@@ -187,38 +184,26 @@ def _check(source: Path | LmdbRecord, text: str) -> tuple[str, tuple[int, int]]:
 
 
 def fit_labels(lines: Sequence[TextLine], charset: Charset, preprocess: LinePreprocess) -> list[TextLine]:
-    """The lines that the model can learn; prints those it cannot and why.
+    """The lines that the model can learn; prints which it cannot, and why.
 
     Raises:
         DataError: none is left.
     """
     kept = []
-    foreign: Counter[str] = Counter()
-    narrow = []
+    dropped = Dropped()
     for line in lines:
         unknown = charset.unknown(line.text)
-        width = preprocess.width(*line.size)
-        steps = -(-width // WIDTH_MULTIPLE)
+        steps = -(-preprocess.width(*line.size) // WIDTH_MULTIPLE)
         if unknown:
-            foreign.update(unknown)
+            reason = "characters that the model does not have; name them with --charset"
+            dropped.add(reason, f"{unknown!r} of {line.source.name}")
         elif steps < steps_needed(line.text):
-            narrow.append((line, steps))
+            needs = f"the label needs {steps_needed(line.text)} steps, the picture gives {steps}: widen it"
+            dropped.add("a label too long for its picture", f"{line.source.name} ({needs})")
         else:
             kept.append(line)
-    if foreign:
-        count = len(lines) - len(kept) - len(narrow)
-        print(
-            f"  left out {count:,} labels with characters that the model does not have: "
-            f"{' '.join(c for c, _ in foreign.most_common(20))}; name them with --charset",
-            flush=True,
-        )
-    if narrow:
-        line, steps = narrow[0]
-        print(
-            f"  left out {len(narrow):,} labels too long for their picture, e.g. {line.source.name}: the "
-            f"label needs {steps_needed(line.text)} steps, the picture gives {steps}: widen it",
-            flush=True,
-        )
+    if dropped.counts:
+        print(dropped, flush=True)
     if not kept:
         raise DataError(
             f"none of the {len(lines):,} labels fits a model with the characters {charset.characters!r}"
@@ -324,7 +309,7 @@ class WidthBatches(Sampler[list[Draw]]):
             mean = max(60.0, float(np.mean(self.widths))) if self.widths else 120.0
             made = np.clip(random.gamma(2.2, mean / 2.2, self.synthetic), 24, 640).astype(int)
             draws += [Draw(-1, int(s), int(w)) for s, w in zip(seeds[len(self.widths) :], made, strict=True)]
-        jitter = random.uniform(0.85, 1.15, len(draws)) if self.shuffle else np.ones(len(draws))
+        jitter = random.uniform(0.95, 1.05, len(draws)) if self.shuffle else np.ones(len(draws))
         order = np.argsort([draw.width * j for draw, j in zip(draws, jitter, strict=True)], kind="stable")
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         if self.shuffle:

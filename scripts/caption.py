@@ -88,13 +88,13 @@ def main(config: Config) -> int:
 
 def draw(captioner: Captioner, path: Path, caption: Caption, out: Path) -> None:
     """Write the attention picture."""
-    from captioning.drawing import draw_attention
+    from common.drawing import draw_attention
 
     try:
         maps = captioner.attention(path, caption)
     except ValueError as error:
         raise UsageError(f"--attention: {error}") from None
-    draw_attention(path, caption, maps, out)
+    draw_attention(path, caption.text, caption.tokens, maps, out)
 
 
 if __name__ == "__main__":

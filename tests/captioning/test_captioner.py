@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from captioning import Captioner
-from captioning.drawing import draw_attention
+from common.drawing import draw_attention
 from common.errors import ImageError
 from tests.conftest import shape_picture, tiny_model
 
@@ -82,7 +82,7 @@ def test_attention_is_a_map_a_word_and_is_drawn(captioner, pictures, tmp_path):
     maps = captioner.attention(pictures[0], caption)
     assert maps.shape == (len(caption.tokens), 2, 2)
     torch.testing.assert_close(maps.sum((1, 2)), torch.ones(len(maps)))
-    draw_attention(pictures[0], caption, maps, tmp_path / "a.png")
+    draw_attention(pictures[0], caption.text, caption.tokens, maps, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as drawn:
         assert drawn.width > 500
         assert len(set(drawn.convert("L").tobytes())) > 50

@@ -1,5 +1,6 @@
-"""The picture with the attention map of each word."""
+"""A picture with the attention maps that a decoder laid over it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -8,20 +9,22 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from captioning.captioner import Caption
 from common.images import ImageSource, load_image
 
 _SIDE = 360  # pixels of a panel's longer side
 
 
-def draw_attention(image: ImageSource, caption: Caption, maps: torch.Tensor, out: Path) -> None:
-    """Write a PNG: the picture, then once a word with the light where the model looked.
+def draw_attention(
+    image: ImageSource, title: str, labels: Sequence[str], maps: torch.Tensor, out: Path
+) -> None:
+    """Write a PNG: the picture, then once a label with the light where the model looked.
 
     Args:
         image: the picture.
-        caption: its caption.
-        maps: (words, H, W), from `Captioner.attention`; each is scaled to its own largest weight.
-        out: file to write; its suffix must be one that matplotlib writes.
+        title: above all of it.
+        labels: one a map.
+        maps: (labels, H, W); each is scaled to its own largest weight.
+        out: file to write.
 
     Raises:
         OSError: `out` cannot be written.
@@ -29,20 +32,18 @@ def draw_attention(image: ImageSource, caption: Caption, maps: torch.Tensor, out
     picture = load_image(image)
     picture.thumbnail((_SIDE, _SIDE))
     panels = [("", np.asarray(picture))]
-    panels += [
-        (word, _overlay(picture, grid)) for word, grid in zip(caption.tokens, maps.numpy(), strict=True)
-    ]
+    panels += [(label, _overlay(picture, grid)) for label, grid in zip(labels, maps.numpy(), strict=True)]
     columns = min(5, len(panels))
     rows = -(-len(panels) // columns)
     height = 2.4 * picture.height / picture.width + 0.35
     figure = Figure(figsize=(2.4 * columns, height * rows + 0.4), layout="constrained")
-    figure.suptitle(caption.text)
+    figure.suptitle(title)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    for axis, (word, pixels) in zip(axes, panels, strict=False):
+    for axis, (label, pixels) in zip(axes, panels, strict=False):
         axis.imshow(pixels)
-        axis.set_title(word, fontsize=11)
+        axis.set_title(label, fontsize=11)
     figure.savefig(out, dpi=110, format="png")
 
 
