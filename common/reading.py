@@ -30,7 +30,7 @@ class Dropped:
 
 
 def load_json(file: Path) -> Any:
-    """The content of a JSON file. Raises DataError for what is no UTF-8 or no JSON, OSError as `open` does."""
+    """The content of a JSON file. Raises DataError for what is no UTF-8 or no JSON."""
     try:
         return json.loads(file.read_bytes().decode("utf-8"))
     except UnicodeDecodeError as error:

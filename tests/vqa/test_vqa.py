@@ -1,0 +1,225 @@
+import json
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from common.errors import DataError, ImageError, UsageError
+from tests.conftest import shape_picture
+from tests.vqa.conftest import tiny_answerer, write_questions
+from vqa import Answerer
+from vqa.data import Question, majority, most_frequent_answers, pad, read_questions
+from vqa.metrics import plain_answer, score_answers, vqa_accuracy
+from vqa.model import VqaModel
+
+KINDS = ["san", "lstm_q_i", "question_only", "image_only"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_questions(tmp_path_factory.mktemp("vqa") / "set")
+
+
+def asked(text="what is it?", answers=("red",), **kind):
+    return Question(1, None, text, tuple(answers), kind.get("question_type", ""), kind.get("answer_type", ""))
+
+
+def test_reads_vqa_v2(folder, capsys):
+    questions = read_questions(folder, "val")
+    assert len(questions) == 16
+    assert questions[0].text == "what color is it ?"
+    assert questions[0].answers == ("red",)
+    assert "val: 16 questions on 8 images" in capsys.readouterr().out
+    ten = write_questions(folder.parent / "ten", people=10)
+    assert read_questions(ten, "train")[0].answers == ("red",) * 10
+
+
+def test_reads_vqa_v2_under_its_own_names_and_image_template(tmp_path):
+    root = write_questions(tmp_path / "set")
+    (root / "annotations" / "questions_val.json").rename(root / "v2_OpenEnded_mscoco_val2014_questions.json")
+    (root / "annotations" / "annotations_val.json").rename(root / "v2_mscoco_val2014_annotations.json")
+    for picture in (root / "images").iterdir():
+        number = int(picture.stem.removeprefix("image"))
+        picture.rename(picture.with_name(f"COCO_val2014_{number:012d}.jpg"))
+    assert len(read_questions(root, "val", "images/COCO_{split}2014_{image_id:012d}.jpg")) == 16
+    with pytest.raises(UsageError, match="expected a path with"):
+        read_questions(root, "val", "images/{id}.jpg")
+    with pytest.raises(DataError, match="picture is missing"):
+        read_questions(root, "val")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("annotations", lambda rows: rows.pop(0), "dropped 1: question without answers"),
+        ("questions", lambda rows: rows.pop(0), "dropped 1: answers to a question that is not there"),
+        ("questions", lambda rows: rows[0].update(question=" ?"), "dropped 1: question without words"),
+        (
+            "questions",
+            lambda rows: rows[0].update(image_id=999),
+            r"dropped 1: picture is missing (image999.jpg)",
+        ),
+        ("annotations", lambda rows: rows[0].update(answers=[{"answer": " "}]), "dropped 1: answer is empty"),
+    ],
+)
+def test_says_what_it_dropped(tmp_path, capsys, name, change, reason):
+    root = write_questions(tmp_path / "set")
+    file = root / "annotations" / f"{name}_val.json"
+    content = json.loads(file.read_text())
+    change(content[name])
+    file.write_text(json.dumps(content))
+    assert len(read_questions(root, "val")) == 15
+    assert reason in capsys.readouterr().out
+
+
+def test_files_that_are_not_vqa(tmp_path):
+    root = write_questions(tmp_path / "set")
+    with pytest.raises(UsageError, match="holds no 'test' part; expected annotations/questions_test"):
+        read_questions(root, "test")
+    with pytest.raises(UsageError, match="no such folder"):
+        read_questions(root / "gone", "val")
+    (root / "annotations" / "questions_val.json").write_text('{"questions": [{"id": 1}]}')
+    with pytest.raises(DataError, match="not VQA v2's format"):
+        read_questions(root, "val")
+    (root / "annotations" / "questions_val.json").write_bytes(b"\xff{}")
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_questions(root, "val")
+
+
+def test_most_frequent_answers():
+    questions = [asked(answers=a) for a in (["Red"], ["red "], ["blue", "blue", "red"], ["green"])]
+    assert most_frequent_answers(questions, 2) == ["red", "blue"]
+    assert majority(questions[2]) == "blue"
+
+
+@pytest.mark.parametrize(
+    ("given", "answer", "expected"),
+    [
+        (["red"], "Red ", 1.0),
+        (["red"], "blue", 0.0),
+        (["red"] * 10, "red", 1.0),
+        # one of ten said so: left out once it is 0, and 1/3 the other nine times
+        (["red"] + ["blue"] * 9, "red", 9 * (1 / 3) / 10),
+        (["red"] * 3 + ["blue"] * 7, "red", (3 * (2 / 3) + 7 * 1) / 10),
+        (["a dog"] * 4 + ["cat"] * 6, "The dog.", 1.0),
+        (["two"] * 10, "2", 1.0),
+    ],
+)
+def test_accuracy_is_vqa_v2s_rule(given, answer, expected):
+    assert vqa_accuracy(answer, given) == pytest.approx(expected)
+
+
+def test_plain_answers():
+    assert plain_answer("The T.V. set, (old)") == "t v set old"
+    assert plain_answer("1,000.5") == "1 000.5" or plain_answer("1,000.5") == "1000.5"
+    assert plain_answer("none") == "0"
+
+
+def test_scores_by_type():
+    questions = [
+        asked(answers=["red"], question_type="what", answer_type="other"),
+        asked(answers=["2"], question_type="how many", answer_type="number"),
+        asked(answers=["3"], question_type="how many", answer_type="number"),
+    ]
+    scores = score_answers(["red", "2", "4"], questions)
+    assert scores["accuracy"] == pytest.approx(200 / 3)
+    assert scores["by_answer_type"] == {
+        "number": {"accuracy": 50.0, "num_questions": 2},
+        "other": {"accuracy": 100.0, "num_questions": 1},
+    }
+    assert scores["by_question_type"]["what"]["accuracy"] == 100.0
+    with pytest.raises(ValueError, match="no questions"):
+        score_answers([], [])
+
+
+def batch(model, questions=3, places=4):
+    torch.manual_seed(1)
+    features = torch.randn(questions, places, model.encoder.out_channels)
+    return features, *pad([[4, 5, 6], [7], [8, 9, 4, 5, 6]][:questions])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_shapes_and_gradients(kind, cell):
+    model = tiny_answerer(kind, cell).train()
+    logits, maps = model.network(*batch(model))
+    assert logits.shape == (3, 6)
+    assert maps.shape == (3, 2 if kind == "san" else 0, 4)
+    logits.square().sum().backward()
+    for name, parameter in model.network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_and_company_change_nothing(kind):
+    model = tiny_answerer(kind)
+    features, tokens, lengths = batch(model)
+    with torch.inference_mode():
+        together, _ = model.network(features, tokens, lengths)
+        for row, length in enumerate(lengths.tolist()):
+            one = slice(row, row + 1)
+            alone, _ = model.network(features[one], tokens[one, :length], lengths[one])
+            torch.testing.assert_close(together[row], alone[0])
+
+
+def test_controls_see_only_their_input():
+    for kind, seen in (("question_only", 1), ("image_only", 0)):
+        model = tiny_answerer(kind)
+        inputs = list(batch(model))
+        with torch.inference_mode():
+            before = model.network(*inputs)[0]
+            inputs[1 - seen] = inputs[1 - seen] * 0 + 7
+            torch.testing.assert_close(model.network(*inputs)[0], before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_save_and_load_give_equal_output(tmp_path, kind):
+    model = tiny_answerer(kind)
+    model.save_pretrained(tmp_path)
+    again = VqaModel.from_pretrained(tmp_path)
+    assert again.answers == model.answers
+    assert torch.equal(model.network(*batch(model))[0], again.network(*batch(model))[0])
+
+
+def test_one_batch_can_be_learnt():
+    model = tiny_answerer().train()
+    features, tokens, lengths = batch(model)
+    optimizer = torch.optim.Adam(model.network.parameters(), 1e-2)
+    for _ in range(40):
+        loss = F.cross_entropy(model.network(features, tokens, lengths)[0], torch.tensor([0, 1, 2]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+
+
+def test_answerer():
+    answerer = Answerer(tiny_answerer(), "cpu", "fp32")
+    picture = shape_picture("red", "square")
+    answer = answerer.answer(picture, "What color is the zebra?", top=3)
+    assert str(answer) == answer.text == answer.top[0][0]
+    assert len(answer.top) == 3
+    assert answer.top[0][1] >= answer.top[1][1] >= answer.top[2][1]
+    assert answer.unknown_words == ("zebra",)
+    assert answer.attention.shape[0] == 2
+    assert answer.attention.sum((1, 2)).tolist() == pytest.approx([1, 1], abs=1e-3)
+    each = answerer.answer_each(picture, ["What color is the zebra?", "which shape"])
+    assert each[0].text == answer.text
+    assert each[0].probability == pytest.approx(answer.probability, abs=1e-5)
+    assert len(answerer.answer(picture, "what", top=99).top) == 6
+
+
+def test_questions_that_cannot_be_answered(tmp_path):
+    answerer = Answerer(tiny_answerer(), "cpu")
+    picture = shape_picture("red", "square")
+    for empty in ("", " ?! "):
+        with pytest.raises(UsageError, match="has no words"):
+            answerer.answer(picture, empty)
+    with pytest.raises(UsageError, match="knows none of the words of 'wo ist die Katze"):
+        answerer.answer(picture, "wo ist die Katze?")
+    with pytest.raises(UsageError, match="--top 0"):
+        answerer.answer(picture, "what", top=0)
+    with pytest.raises(ImageError, match="no such file"):
+        answerer.answer(tmp_path / "gone.png", "what")
+    assert answerer.answer(picture, "what color is the shape " * 100).text

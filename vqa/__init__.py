@@ -1,0 +1,5 @@
+"""Visual question answering: a CNN sees the picture, an RNN reads the question, attention joins them."""
+
+from vqa.answerer import Answer, Answerer
+
+__all__ = ["Answer", "Answerer"]

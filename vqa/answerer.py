@@ -1,0 +1,125 @@
+"""Answers to questions about pictures: what a user calls."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.device import Precision, autocast, pick_device, pick_precision
+from common.errors import UsageError
+from common.images import ImageSource
+from common.text import UNK, tokenize
+from vqa.data import pad
+from vqa.model import VqaModel
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to one question; `str(answer)` is its text."""
+
+    text: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    """The most probable answers with their probabilities, this one first."""
+    unknown_words: tuple[str, ...]
+    """Words of the question that the model has never seen."""
+    attention: torch.Tensor
+    """Where it looked, (hops, H, W), each map summing to 1; no hops for a model without attention."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Answerer:
+    """Answers questions about pictures with a trained model.
+
+    Args:
+        model: from training or `VqaModel.from_pretrained`.
+        device: auto, cpu or cuda.
+        precision: auto (bf16 where the hardware has it), bf16 or fp32.
+
+    Example:
+        >>> answerer = Answerer.from_pretrained("daquar")  # doctest: +SKIP
+        >>> print(answerer.answer("room.jpg", "what is on the desk?"))  # doctest: +SKIP
+    """
+
+    def __init__(self, model: VqaModel, device: str = "auto", precision: Precision = "auto") -> None:
+        self.device = pick_device(device)
+        self.precision = pick_precision(precision, self.device)
+        self.model = model.eval().to(self.device)
+        self.model.encoder.to(memory_format=torch.channels_last)
+        # a copy that computes in the target precision throughout saves autocast's conversions
+        self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self._network = copy.deepcopy(self.model.network).to(self._dtype)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, device: str = "auto", precision: Precision = "auto", **hub: Any
+    ) -> "Answerer":
+        """Load a bundled model, a model or run folder, or `user/name` from the hub. Raises ModelError."""
+        return cls(VqaModel.from_pretrained(name, **hub), device, precision)
+
+    def answer(self, image: ImageSource, question: str, *, top: int = 5) -> Answer:
+        """Answer one question about one picture.
+
+        Args:
+            image: path or Pillow image.
+            question: in words.
+            top: how many answers to give with their probabilities.
+
+        Raises:
+            ImageError: the picture cannot be read.
+            UsageError: no words, none that the model knows, or a top below 1.
+        """
+        return self.answer_each(image, [question], top=top)[0]
+
+    def answer_each(self, image: ImageSource, questions: Sequence[str], *, top: int = 5) -> list[Answer]:
+        """Answer several questions about one picture, which is looked at once. Raises as `answer`."""
+        words = [self.read(question) for question in questions]
+        features = self.encode(self.model.encoder.preprocess(image).unsqueeze(0))
+        return self.answer_features(features.expand(len(words), -1, -1), words, top=top)
+
+    def read(self, question: str) -> list[str]:
+        """The words of a question. Raises UsageError where there are none or none is known."""
+        words = tokenize(question)
+        if not words:
+            raise UsageError(f"the question {question!r} has no words")
+        if all(i == UNK for i in self.model.vocabulary.encode(words)):
+            raise UsageError(
+                f"the model knows none of the words of {question[:80]!r}; ask in the language it was "
+                "trained on, e.g. 'what is on the table?'"
+            )
+        return words
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Preprocessed pictures (N, 3, H, W) -> features (N, L, C) for the network."""
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            return self.model.encode(images.to(self.device)).to(self._dtype)
+
+    def answer_features(
+        self, features: torch.Tensor, questions: Sequence[Sequence[str]], *, top: int = 5
+    ) -> list[Answer]:
+        """Answer questions, as words, about features (Q, L, C), row by row."""
+        if top < 1:
+            raise UsageError(f"--top {top}: must be at least 1")
+        vocabulary, preprocess = self.model.vocabulary, self.model.encoder.preprocess
+        tokens, lengths = pad([vocabulary.encode(words) for words in questions])
+        with torch.inference_mode():
+            logits, maps = self._network(
+                features.to(self.device, self._dtype), tokens.to(self.device), lengths.to(self.device)
+            )
+        best = logits.float().softmax(-1).topk(min(top, logits.shape[-1]))
+        width = preprocess.width // self.model.encoder.stride
+        grids = maps.float().cpu().unflatten(-1, (-1, width))  # Q, hops, L -> Q, hops, H, W
+        found = []
+        for row, words in enumerate(questions):
+            ranked = tuple(
+                (self.model.answers[i], p)
+                for p, i in zip(best.values[row].tolist(), best.indices[row].tolist(), strict=True)
+            )
+            unknown = tuple(w for w, i in zip(words, vocabulary.encode(words), strict=True) if i == UNK)
+            found.append(Answer(*ranked[0], ranked, unknown, grids[row]))
+        return found

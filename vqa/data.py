@@ -1,0 +1,276 @@
+"""Questions about pictures: the VQA v2 reader, the data set and its batches.
+
+Notation: Q questions, T words, L grid places, C channels, A answers.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from common.errors import DataError, UsageError
+from common.features import FeatureStore, cached_features
+from common.reading import Dropped, load_json
+from common.text import PAD, Vocabulary, tokenize
+from common.training import EpochSampler
+
+IMAGE_TEMPLATE = "images/image{image_id}.jpg"
+_QUESTIONS = ("annotations/questions_{split}.json", "v2_OpenEnded_mscoco_{split}2014_questions.json")
+_ANNOTATIONS = ("annotations/annotations_{split}.json", "v2_mscoco_{split}2014_annotations.json")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about one picture, with the answers that people gave."""
+
+    question_id: int
+    image: Path
+    text: str
+    answers: tuple[str, ...]
+    question_type: str
+    answer_type: str
+
+
+def read_questions(data: Path, split: str, image_template: str = IMAGE_TEMPLATE) -> list[Question]:
+    """Read one part of a set in VQA v2's format, and print what was dropped and why.
+
+    `data` holds `annotations/questions_SPLIT.json` and `annotations/annotations_SPLIT.json`, or the files of
+    VQA v2 under their own names.
+
+    Args:
+        data: the folder.
+        split: train, val, ...
+        image_template: where the picture of an id is, in `data`; a format of `image_id` and `split`.
+
+    Raises:
+        UsageError: the folder or this part of it is not there, or the template is none.
+        DataError: a file cannot be read, or nothing is left of it.
+    """
+    if not data.is_dir():
+        raise UsageError(f"--data {data}: no such folder")
+    files = [
+        next((file for name in names if (file := data / name.format(split=split)).is_file()), None)
+        for names in (_QUESTIONS, _ANNOTATIONS)
+    ]
+    if files[0] is None or files[1] is None:
+        expected = " and ".join(names[0].format(split=split) for names in (_QUESTIONS, _ANNOTATIONS))
+        raise UsageError(
+            f"--data {data}: holds no {split!r} part; expected {expected}, or VQA v2's own names"
+        )
+    try:
+        image_template.format(image_id=0, split=split)
+    except (LookupError, ValueError):
+        raise UsageError(
+            f"--image-template {image_template!r}: expected a path with {{image_id}} and perhaps {{split}}"
+        ) from None
+    questions, annotations = load_json(files[0]), load_json(files[1])
+    dropped = Dropped()
+    found: list[Question] = []
+    try:
+        answered = {item["question_id"]: item for item in annotations["annotations"]}
+        asked = {item["question_id"]: item for item in questions["questions"]}
+        for question_id in answered.keys() - asked.keys():
+            dropped.add("answers to a question that is not there", question_id)
+        for question_id, item in asked.items():
+            if question_id not in answered:
+                dropped.add("question without answers", question_id)
+                continue
+            annotation = answered[question_id]
+            answers = [str(answer["answer"]) for answer in annotation.get("answers", [])]
+            answers = answers or [str(annotation["multiple_choice_answer"])]
+            question = Question(
+                question_id,
+                data / image_template.format(image_id=item["image_id"], split=split),
+                str(item["question"]),
+                tuple(answers),
+                str(annotation.get("question_type", "")),
+                str(annotation.get("answer_type", "")),
+            )
+            if reason := _unusable(question):
+                dropped.add(reason, question_id)
+            else:
+                found.append(question)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{files[0]}, {files[1].name}: not VQA v2's format, {error!r} is missing or wrong"
+        ) from None
+    images = len({question.image for question in found})
+    summary = f"{split}: {len(found):,} questions on {images:,} images from {files[0]}\n{dropped}"
+    if not found:
+        raise DataError(f"nothing is left to use\n{summary}")
+    print(summary, flush=True)
+    return found
+
+
+def _unusable(question: Question) -> str:
+    if not tokenize(question.text):
+        return "question without words"
+    if not any(answer.strip() for answer in question.answers):
+        return "answer is empty"
+    if not question.image.is_file():
+        return f"picture is missing ({question.image.name}); where pictures are is told by --image-template"
+    return ""
+
+
+def most_frequent_answers(questions: Sequence[Question], count: int) -> list[str]:
+    """The `count` most frequent answers; a question counts once, by the answer most people gave."""
+    counts = Counter(majority(question) for question in questions)
+    return [answer for answer, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:count]]
+
+
+def majority(question: Question) -> str:
+    """The answer that most people gave, the first of equals."""
+    return Counter(normalize(answer) for answer in question.answers).most_common(1)[0][0]
+
+
+def normalize(answer: str) -> str:
+    """Lower case, single spaces."""
+    return " ".join(answer.lower().split())
+
+
+class QuestionBatch(NamedTuple):
+    """What the model trains on."""
+
+    features: torch.Tensor
+    """(Q, L, C)"""
+    tokens: torch.Tensor
+    """(Q, T) words, then padding"""
+    lengths: torch.Tensor
+    """(Q,)"""
+    targets: torch.Tensor
+    """(Q, A) share of people who gave each answer; rows of 0 where none is among the A"""
+    rows: list[int]
+    """Position of each question in the data set."""
+
+
+class QuestionDataset(Dataset[tuple[torch.Tensor, list[int], torch.Tensor, int]]):
+    """Features, words and answers of each question.
+
+    Args:
+        questions: those whose picture has features.
+        features: grids of the pictures.
+        rows: picture -> row of `features`.
+        vocabulary: gives words their numbers.
+        answers: the A answers that the model can give.
+    """
+
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        features: FeatureStore,
+        rows: dict[Path, int],
+        vocabulary: Vocabulary,
+        answers: Sequence[str],
+    ) -> None:
+        self.questions, self.features, self.rows = questions, features, rows
+        self.tokens = [vocabulary.encode(tokenize(question.text)) for question in questions]
+        self.ids = {answer: i for i, answer in enumerate(answers)}
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, list[int], torch.Tensor, int]:
+        question = self.questions[i]
+        target = torch.zeros(len(self.ids))
+        known = [self.ids[a] for answer in question.answers if (a := normalize(answer)) in self.ids]
+        for answer in known:
+            target[answer] += 1 / len(known)
+        return self.features[self.rows[question.image]], self.tokens[i], target, i
+
+
+def collate(items: Sequence[tuple[torch.Tensor, list[int], torch.Tensor, int]]) -> QuestionBatch:
+    """Stack features and targets; pad questions to the longest."""
+    features, words, targets, rows = zip(*items, strict=True)
+    tokens, lengths = pad(words)
+    return QuestionBatch(torch.stack(features), tokens, lengths, torch.stack(targets), list(rows))
+
+
+def pad(words: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers of words -> tokens (Q, T), lengths (Q,)."""
+    lengths = torch.tensor([len(ids) for ids in words])
+    tokens = torch.full((len(words), int(lengths.max())), PAD)
+    for row, ids in enumerate(words):
+        tokens[row, : len(ids)] = torch.tensor(ids)
+    return tokens, lengths
+
+
+class VqaData(pl.LightningDataModule):
+    """Train and val questions, with the features of a frozen encoder.
+
+    Args:
+        parts: `train` and `val`.
+        vocabulary: gives words their numbers.
+        answers: the A answers that the model can give.
+        encoder: frozen.
+        cache: folder of the feature cache.
+        batch_size: questions a step over all processes.
+        workers: loading processes.
+        seed: of the order of training.
+        device: where features are computed.
+    """
+
+    def __init__(
+        self,
+        parts: dict[str, list[Question]],
+        vocabulary: Vocabulary,
+        answers: Sequence[str],
+        encoder: Any,
+        cache: Path,
+        *,
+        batch_size: int,
+        workers: int,
+        seed: int,
+        device: str,
+    ) -> None:
+        super().__init__()
+        self.parts, self.vocabulary, self.answers = parts, vocabulary, answers
+        self.encoder, self.cache = encoder, cache
+        self.batch_size, self.workers, self.seed, self.device = batch_size, workers, seed, device
+        self.datasets: dict[str, QuestionDataset] = {}
+
+    def prepare_data(self) -> None:
+        """Fill the feature cache, in one process only."""
+        for name in self.parts:
+            for error in self._features(name)[2]:
+                print(f"  {name}: left out {error}", flush=True)
+
+    def _features(self, name: str) -> tuple[FeatureStore, dict[Path, int], list[str]]:
+        paths = list(dict.fromkeys(question.image for question in self.parts[name]))
+        store, rows, errors = cached_features(
+            paths, self.encoder, self.cache / name, workers=self.workers, device=self.device
+        )
+        return store, {paths[i]: row for i, row in rows.items()}, errors
+
+    def setup(self, stage: str) -> None:
+        """Open the cache and number words and answers."""
+        for name, questions in self.parts.items():
+            store, rows, _ = self._features(name)
+            seen = [question for question in questions if question.image in rows]
+            self.datasets[name] = QuestionDataset(seen, store, rows, self.vocabulary, self.answers)
+
+    def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Any]:
+        world = self.trainer.world_size if self.trainer else 1
+        if self.batch_size % world:
+            raise UsageError(f"--batch-size {self.batch_size}: must be a multiple of the {world} processes")
+        dataset = self.datasets[name]
+        return DataLoader(
+            dataset,
+            self.batch_size // world,
+            sampler=EpochSampler(len(dataset), self.seed, shuffle=shuffle, trainer=self.trainer),
+            num_workers=self.workers,
+            collate_fn=collate,
+            persistent_workers=self.workers > 0,
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Each question once."""
+        return self._loader("val", shuffle=False)

@@ -1,0 +1,145 @@
+"""Score an answerer beside what needs no picture: what `scripts/evaluate_vqa.py` calls."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.cli import command_line
+from common.device import Precision
+from common.errors import ImageError, UsageError
+from common.images import read_batches
+from common.pretrained import parameter_count
+from common.text import tokenize
+from vqa.answerer import Answerer
+from vqa.data import IMAGE_TEMPLATE, Question, normalize, read_questions
+from vqa.metrics import score_answers
+from vqa.model import VqaModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Flags of the evaluation."""
+
+    data: Path
+    """Folder with questions, annotations and pictures, in VQA v2's format."""
+    split: str = "val"
+    """Which part of it."""
+    image_template: str = IMAGE_TEMPLATE
+    """Where the picture of an id is in --data; for VQA v2 images/COCO_{split}2014_{image_id:012d}.jpg."""
+    model: str = "daquar"
+    """A bundled model, a model or run folder, or user/name on the hub."""
+    question_only: str | None = None
+    """The control of kind question_only to compare with; by default the bundled MODEL-question-only."""
+    report: Path | None = None
+    """JSON file to write: the scores, how they were made, and every answer."""
+    batch_size: int = 64
+    """Pictures, and questions, at a time."""
+    workers: int = 2
+    """Threads that read pictures."""
+    limit: int = 0
+    """Only the first so many questions; 0 is all."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    precision: Precision = "auto"
+    """auto (bf16 where the hardware has it), bf16 or fp32."""
+
+
+def evaluate(config: EvaluationConfig) -> int:
+    """Answer, score, print and write the report; 1 if a picture could not be read."""
+    if config.report is not None and not config.report.resolve().parent.is_dir():
+        raise UsageError(f"--report {config.report}: its folder does not exist")
+    answerer = Answerer.from_pretrained(config.model, config.device, config.precision)
+    control = _control(config)
+    questions = read_questions(config.data, config.split, config.image_template)
+    questions = questions[: config.limit] if config.limit else questions
+    started = time.monotonic()
+    features, errors = _features(answerer, questions, config)
+    answered = [question for question in questions if question.image in features]
+    if not answered:
+        raise ImageError("none of the pictures could be read")
+    answers = _answers(answerer, answered, features, config.batch_size)
+    seconds = time.monotonic() - started
+    for error in errors:
+        print(f"left out {error}")
+    known = set(answerer.model.answers)
+    prior = answerer.model.answers[0]  # they are sorted by how frequent they are in train
+    report: dict[str, Any] = score_answers(answers, answered)
+    report["accuracy"] = round(report["accuracy"], 2)
+    report["prior_accuracy"] = _accuracy([prior] * len(answered), answered)
+    if control is not None:
+        blind = _answers(control, answered, features, config.batch_size)
+        report["question_only_accuracy"] = _accuracy(blind, answered)
+    report |= {
+        "num_questions": len(answered),
+        "num_unanswerable": sum(not any(normalize(a) in known for a in q.answers) for q in answered),
+        "num_unreadable": len(errors),
+        "seconds": round(seconds, 2),
+        "model": config.model,
+        "kind": answerer.model.config.kind,
+        "cell": answerer.model.config.cell,
+        "seed": answerer.model.info.get("seed", ""),
+        "minutes": answerer.model.info.get("minutes", ""),
+        "parameters": parameter_count(answerer.model),
+        "data": config.data.resolve().name,
+        "split": config.split,
+        "precision": answerer.precision,
+        "command": command_line(),
+    }
+    print("\n".join(f"{name:22} {value}" for name, value in report.items()))
+    if config.report is not None:
+        report["answers"] = [
+            {"question_id": q.question_id, "question": q.text, "answer": a, "given": list(q.answers)}
+            for q, a in zip(answered, answers, strict=True)
+        ]
+        aside = config.report.with_name(f"{config.report.name}.tmp")
+        aside.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+        aside.replace(config.report)
+    return 1 if errors else 0
+
+
+def _control(config: EvaluationConfig) -> Answerer | None:
+    name = config.question_only or f"{config.model}-question-only"
+    if config.question_only is None and name not in VqaModel.bundled():
+        print("no --question-only MODEL given, so its accuracy is left out of the report", flush=True)
+        return None
+    control = Answerer.from_pretrained(name, config.device, config.precision)
+    if control.model.config.kind != "question_only":
+        raise UsageError(f"--question-only {name}: a model of kind {control.model.config.kind}")
+    return control
+
+
+def _features(
+    answerer: Answerer, questions: Sequence[Question], config: EvaluationConfig
+) -> tuple[dict[Path, torch.Tensor], list[ImageError]]:
+    paths = list(dict.fromkeys(question.image for question in questions))
+    features: dict[Path, torch.Tensor] = {}
+    errors: list[ImageError] = []
+    for batch in read_batches(
+        list(paths), answerer.model.encoder.preprocess, config.batch_size, config.workers
+    ):
+        errors += batch.errors.values()
+        if batch.indices:
+            encoded = answerer.encode(batch.images)
+            features |= {paths[i]: row for i, row in zip(batch.indices, encoded, strict=True)}
+    return features, errors
+
+
+def _answers(
+    answerer: Answerer, questions: Sequence[Question], features: dict[Path, torch.Tensor], batch_size: int
+) -> list[str]:
+    answers: list[str] = []
+    for start in range(0, len(questions), batch_size):
+        chosen = questions[start : start + batch_size]
+        grids = torch.stack([features[question.image] for question in chosen])
+        found = answerer.answer_features(grids, [tokenize(question.text) for question in chosen], top=1)
+        answers += [answer.text for answer in found]
+    return answers
+
+
+def _accuracy(answers: Sequence[str], questions: Sequence[Question]) -> float:
+    return round(float(str(score_answers(answers, questions)["accuracy"])), 2)

@@ -1,0 +1,135 @@
+"""Answerers: an RNN reads the question, the picture's grid answers it, a classifier chooses.
+
+Notation: Q questions, T words, L grid places, C channels, E embedding size, D hidden size, A answers, H hops.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from common.attention import AdditiveAttention
+from common.encoder import Encoder
+from common.pretrained import PretrainedModel
+from common.recurrent import CellKind, RecurrentEncoder
+from common.text import PAD, Vocabulary
+
+AnswererKind = Literal["san", "lstm_q_i", "question_only", "image_only"]
+
+
+@dataclass(frozen=True)
+class AnswererConfig:
+    """Sizes of an answerer."""
+
+    kind: AnswererKind = "san"
+    cell: CellKind = "lstm"
+    hidden_size: int = 512
+    embedding_size: int = 256
+    attention_size: int = 256
+    hops: int = 2
+    """Attention layers of `san`."""
+    dropout: float = 0.5
+
+
+class AnswerNetwork(nn.Module):
+    """Question and grid -> one logit an answer.
+
+    - `san`: stacked attention (Yang et al. 2016, eqs. 15 to 22): each hop looks with what is known so far and
+      adds what it saw.
+    - `lstm_q_i`: the mean of the grid times the question, elementwise (Antol et al. 2015, section 4.2).
+    - `question_only`, `image_only`: controls; the other input is not seen.
+
+    Args:
+        config: sizes.
+        words: size of the vocabulary.
+        channels: C.
+        answers: A.
+    """
+
+    def __init__(self, config: AnswererConfig, words: int, channels: int, answers: int) -> None:
+        super().__init__()
+        self.config = config
+        size = config.hidden_size
+        self.dropout = nn.Dropout(config.dropout)
+        if config.kind != "image_only":
+            self.embedding = nn.Embedding(words, config.embedding_size, padding_idx=PAD)
+            self.reader = RecurrentEncoder(config.cell, config.embedding_size, size)
+        if config.kind != "question_only":
+            self.project = nn.Linear(channels, size)
+        hops = config.hops if config.kind == "san" else 0
+        attention = [AdditiveAttention(size, size, config.attention_size) for _ in range(hops)]
+        self.attention: Any = nn.ModuleList(attention)
+        self.classify = nn.Linear(size, answers)
+
+    def forward(
+        self, features: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """features (Q, L, C), tokens (Q, T), lengths (Q,) -> logits (Q, A), where it looked (Q, H, L).
+
+        Rows of features and tokens belong together. H is 0 for all but `san`.
+        """
+        kind = self.config.kind
+        maps = features.new_zeros(len(tokens), 0, features.shape[1])
+        if kind == "image_only":
+            known = torch.tanh(self.project(self._see(features).mean(dim=1)))  # Q, D
+        else:
+            known = self.reader(self.dropout(self.embedding(tokens)), lengths)[1]  # Q, D
+        if kind == "lstm_q_i":
+            known = known * torch.tanh(self.project(self._see(features).mean(dim=1)))
+        elif kind == "san":
+            grid = torch.tanh(self.project(self._see(features)))  # Q, L, D
+            looks = []
+            for hop in self.attention:
+                seen, weights = hop(self.dropout(known), grid, hop.keys(grid))
+                known = known + seen
+                looks.append(weights)
+            maps = torch.stack(looks, dim=1)  # Q, H, L
+        return self.classify(self.dropout(known)), maps
+
+    def _see(self, features: torch.Tensor) -> torch.Tensor:
+        """Each place's features at length 1 (Antol et al. 2015, section 4.2), before dropout."""
+        return self.dropout(F.normalize(features, dim=-1) * features.shape[-1] ** 0.5)
+
+
+class VqaModel(PretrainedModel):
+    """A frozen encoder, an answer network, and the words and answers that it knows.
+
+    Args:
+        encoder: looks.
+        config: sizes of the network.
+        vocabulary: words of questions.
+        answers: the A answers that it can give.
+    """
+
+    task = "vqa"
+
+    def __init__(
+        self, encoder: Encoder, config: AnswererConfig, vocabulary: Vocabulary, answers: list[str]
+    ) -> None:
+        super().__init__()
+        self.encoder: Encoder = encoder
+        self.config, self.vocabulary, self.answers = config, vocabulary, answers
+        self.network = AnswerNetwork(config, len(vocabulary), encoder.out_channels, len(answers))
+
+    def architecture(self) -> dict[str, Any]:
+        """Sizes, preprocessing, words and answers."""
+        return {
+            "encoder": self.encoder.name,
+            "preprocess": self.encoder.preprocess.to_dict(),
+            "network": asdict(self.config),
+            "vocabulary": self.vocabulary.to_list(),
+            "answers": self.answers,
+        }
+
+    @classmethod
+    def from_architecture(cls, values: dict[str, Any]) -> "VqaModel":
+        """Build with random weights."""
+        encoder = Encoder(values["encoder"]).with_preprocess(values["preprocess"]).freeze()
+        config = AnswererConfig(**values["network"])
+        return cls(encoder, config, Vocabulary(values["vocabulary"]), values["answers"])
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Preprocessed pictures (N, 3, H, W) -> features (N, L, C)."""
+        return self.encoder(images).flatten(2).transpose(1, 2)

@@ -1,0 +1,69 @@
+"""Training an answerer: loss, validation, optimiser."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+
+from common.training import TrainConfig, gather, global_sum, one_cycle
+from vqa.data import QuestionBatch, VqaData
+from vqa.metrics import score_answers
+from vqa.model import VqaModel
+
+
+class VqaSystem(pl.LightningModule):
+    """Cross entropy against the share of people who gave each answer; all of val is answered every epoch.
+
+    Args:
+        model: its network is trained; its encoder stays as it is.
+        config: learning rate and so on.
+        label_smoothing: probability given to all answers alike.
+    """
+
+    def __init__(self, model: VqaModel, config: TrainConfig, label_smoothing: float) -> None:
+        super().__init__()
+        self.network, self.answers = model.network, model.answers
+        self.config, self.label_smoothing = config, label_smoothing
+        self._given: list[tuple[int, str]] = []
+        self._losses: list[torch.Tensor] = []
+
+    def training_step(self, batch: QuestionBatch, batch_index: int) -> torch.Tensor:
+        """Mean loss a question over the whole batch, whatever process holds which part of it."""
+        logits, _ = self.network(batch.features.float(), batch.tokens, batch.lengths)
+        even = self.label_smoothing / logits.shape[-1]
+        targets = batch.targets * (1 - self.label_smoothing) + even
+        loss = F.cross_entropy(logits.float(), targets, reduction="sum")
+        questions = global_sum(torch.tensor(float(len(targets))))
+        loss = loss * self.trainer.world_size / questions
+        self.log("train_loss_step", loss, batch_size=1)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's mean loss."""
+        self._losses = []
+
+    def on_train_epoch_end(self) -> None:
+        """The epoch's mean loss over all processes."""
+        self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / self.trainer.world_size)
+
+    def validation_step(self, batch: QuestionBatch, batch_index: int) -> None:
+        """Answer each question."""
+        logits, _ = self.network(batch.features.float(), batch.tokens, batch.lengths)
+        best = logits.argmax(dim=-1).tolist()
+        self._given += [(row, self.answers[i]) for row, i in zip(batch.rows, best, strict=True)]
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the answers of all processes, each question once."""
+        given = dict(gather(self._given))
+        self._given = []
+        data: VqaData = self.trainer.datamodule  # type: ignore[attr-defined]
+        questions = data.datasets["val"].questions
+        scores = score_answers(list(given.values()), [questions[row] for row in given])
+        self.log("accuracy", float(scores["accuracy"]))  # type: ignore[arg-type]
+        self.log("num_questions", float(len(given)))
+
+    def configure_optimizers(self) -> Any:
+        """AdamW and one cycle."""
+        return one_cycle(self.network.parameters(), self.config, self.trainer)
