@@ -13,12 +13,9 @@
 """
 
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +33,7 @@ from common.cli import command_line, run
 from common.features import FeatureStore
 from common.images import read_batches
 from common.search import beam_search
+from common.timing import ratios, resident
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "caption.py"
 
@@ -65,27 +63,6 @@ def make_pictures(folder: Path, count: int) -> list[Path]:
     return sorted(folder.glob("*.jpg"))
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def ratios(baseline: Callable[[], object], measured: Callable[[], object], repeats: int) -> dict[str, Any]:
-    """Baseline's time over the measured time, as the median of pairs, after one warm-up of each."""
-    baseline(), measured()
-    pairs = [(seconds(baseline), seconds(measured)) for _ in range(repeats)]
-    each = [b / m for b, m in pairs]
-    return {
-        "ratio": round(statistics.median(each), 3),
-        "lowest": round(min(each), 3),
-        "highest": round(max(each), 3),
-        "baseline_seconds": round(statistics.median(b for b, _ in pairs), 4),
-        "seconds": round(statistics.median(m for _, m in pairs), 4),
-    }
-
-
 def encoder_only(captioner: Captioner, paths: list[Path]) -> None:
     """The baseline: read the folder and encode it, no captions."""
     for batch in read_batches(list(paths), captioner.model.encoder.preprocess, 32):
@@ -112,11 +89,6 @@ def cache_memory(folder: Path, reads: int = 30_000) -> float:
         if i % 100 == 0:
             highest = max(highest, resident())
     return round((highest - before) / 2**30, 3)
-
-
-def resident() -> int:
-    """Bytes of this process that are in memory (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 def main(config: Config) -> None:

@@ -107,8 +107,8 @@ def test_ask_as_json_with_attention(script, answerer_folder, tmp_path):
     shape_picture("red", "square").save(tmp_path / "a.png")
     out = tmp_path / "look.png"
     done = script(
-        "ask.py", tmp_path / "a.png", "what color is the zebra?", "--model", answerer_folder, "--json", "--top",
-        2, "--attention", out,
+        "ask.py", tmp_path / "a.png", "what color is the zebra?", "--model", answerer_folder, "--json",
+        "--top", 2, "--attention", out,
     )  # fmt: skip
     assert done.code == 0, done.err
     found = json.loads(done.out)

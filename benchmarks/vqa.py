@@ -1,0 +1,85 @@
+"""Speed of question answering as a ratio against a bare LSTM in the same run.
+
+    python benchmarks/vqa.py --report FILE.json
+
+- `answers_over_lstm`: questions/s of the whole network (words, RNN, attention, classifier) on batches of 64
+  with features cached, over those of a `torch.nn.LSTM` of the same sizes that reads the same words, embedded
+  beforehand; same threads and precision. Bar: 0.5.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path[:] = [
+    p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent
+]  # named like a package
+
+import torch
+from torch import nn
+
+from common.cli import command_line, run
+from common.timing import ratios
+from vqa import Answerer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Flags."""
+
+    model: str = "daquar"
+    """A bundled model, or a model or run folder."""
+    batch_size: int = 64
+    """Questions at a time."""
+    words: int = 12
+    """Words a question."""
+    batches: int = 20
+    """Batches in each measurement."""
+    repeats: int = 7
+    """Measurements; the ratio is the median over pairs that ran side by side."""
+    report: Path | None = None
+    """JSON file to write."""
+
+
+def main(config: Config) -> None:
+    """Run it and print it."""
+    answerer = Answerer.from_pretrained(config.model)
+    sizes, encoder = answerer.model.config, answerer.model.encoder
+    preprocess = encoder.preprocess
+    places = (preprocess.height // encoder.stride) * (preprocess.width // encoder.stride)
+    features = torch.randn(config.batch_size, places, encoder.out_channels, dtype=answerer._dtype)
+    tokens = torch.randint(4, len(answerer.model.vocabulary), (config.batch_size, config.words))
+    lengths = torch.full((config.batch_size,), config.words)
+    lstm = nn.LSTM(sizes.embedding_size, sizes.hidden_size, batch_first=True).to(answerer._dtype)
+    embedded = torch.randn(config.batch_size, config.words, sizes.embedding_size, dtype=answerer._dtype)
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for _ in range(config.batches):
+                lstm(embedded)
+
+    def whole() -> None:
+        with torch.inference_mode():
+            for _ in range(config.batches):
+                answerer._network(features, tokens, lengths)[0].argmax(-1)
+
+    measured = ratios(bare, whole, config.repeats)
+    result: dict[str, Any] = {
+        "model": config.model,
+        "kind": sizes.kind,
+        "threads": torch.get_num_threads(),
+        "precision": answerer.precision,
+        "torch": torch.__version__,
+        "command": command_line(),
+        "answers_over_lstm": measured,
+        "questions_per_second": round(config.batches * config.batch_size / measured["seconds"], 1),
+    }
+    print(json.dumps(result, indent=1))
+    if config.report:
+        config.report.write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main, Config, __doc__)

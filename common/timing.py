@@ -1,0 +1,32 @@
+"""What benchmarks share: times and memory against a baseline in the same run."""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def ratios(baseline: Callable[[], object], measured: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Baseline's time over the measured time, as the median of pairs, after one warm-up of each."""
+    baseline(), measured()
+    pairs = [(seconds(baseline), seconds(measured)) for _ in range(repeats)]
+    each = [b / m for b, m in pairs]
+    return {
+        "ratio": round(statistics.median(each), 3),
+        "lowest": round(min(each), 3),
+        "highest": round(max(each), 3),
+        "baseline_seconds": round(statistics.median(b for b, _ in pairs), 4),
+        "seconds": round(statistics.median(m for _, m in pairs), 4),
+    }
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
