@@ -144,18 +144,37 @@ def _grow(parts: np.ndarray) -> list[tuple[float, float, float, float]]:
         return []
     usual = float(np.median(tall))
     letters = parts[(heights >= 0.45 * usual) & (heights < 6 * usual)]
-    small = parts[heights < 0.45 * usual]
-    lines = _join(letters, 0.55)
+    lines = _around(_rows(letters))
+    small = parts[(heights < 0.45 * usual) & (parts[:, 2] - parts[:, 0] < 2 * usual)]
     for x0, y0, x1, y1 in small:
-        middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
-        line_heights = lines[:, 3] - lines[:, 1]
-        near = (middle_y > lines[:, 1] - 0.15 * line_heights) & (middle_y < lines[:, 3] + 0.25 * line_heights)
-        near &= (middle_x > lines[:, 0] - 0.8 * line_heights) & (middle_x < lines[:, 2] + 0.8 * line_heights)
+        middle = (x0 + x1) / 2
+        reach = 0.8 * (lines[:, 3] - lines[:, 1])
+        near = (y0 < lines[:, 3]) & (y1 > lines[:, 1])
+        near &= (middle > lines[:, 0] - reach) & (middle < lines[:, 2] + reach)
         for i in np.flatnonzero(near)[:1]:
             lines[i] = min(lines[i, 0], x0), min(lines[i, 1], y0), max(lines[i, 2], x1), max(lines[i, 3], y1)
-    lines = _join(lines, 0.8)  # pieces between which only a dot or a dash stood
+    lines = _around(_join(lines))  # pieces between which only a dot or a dash stood
     kept = [(x0, y0, x1, y1) for x0, y0, x1, y1 in lines if y1 - y0 >= 6 and x1 - x0 >= 0.2 * (y1 - y0)]
     return [(float(a), float(b), float(c), float(d)) for a, b, c, d in _flat(np.array(kept).reshape(-1, 4))]
+
+
+def _rows(letters: np.ndarray) -> list[np.ndarray]:
+    """Groups of letters (P, 4) that make a line each; rows that a tall part glued together come apart."""
+    groups = []
+    for group in _join(letters):
+        heights = group[:, 3] - group[:, 1]
+        usual = float(np.median(heights))
+        if group[:, 3].max() - group[:, 1].min() > 1.9 * usual:
+            apart = _join(group[heights < 1.4 * usual])
+            groups += apart if len(apart) > 1 else [group]
+        else:
+            groups.append(group)
+    return groups
+
+
+def _around(groups: list[np.ndarray]) -> np.ndarray:
+    """The box around each group of boxes: (G, 4)."""
+    return np.array([np.r_[g[:, :2].min(axis=0), g[:, 2:].max(axis=0)] for g in groups]).reshape(-1, 4)
 
 
 def _flat(lines: np.ndarray) -> np.ndarray:
@@ -171,8 +190,8 @@ def _flat(lines: np.ndarray) -> np.ndarray:
     return lines[~inside.any(axis=0)]
 
 
-def _join(boxes: np.ndarray, shared: float) -> np.ndarray:
-    """Join boxes (P, 4) that are close together and share so much of the lower one's height."""
+def _join(boxes: np.ndarray) -> list[np.ndarray]:
+    """Groups of boxes (P, 4) that follow each other closely in one row."""
     boxes = boxes[np.argsort(boxes[:, 0])]
     parent = list(range(len(boxes)))
 
@@ -183,22 +202,19 @@ def _join(boxes: np.ndarray, shared: float) -> np.ndarray:
         return i
 
     heights = boxes[:, 3] - boxes[:, 1]
-    reach = boxes[:, 2] + 1.1 * heights
+    middles = (boxes[:, 3] + boxes[:, 1]) / 2
+    reach = boxes[:, 2] + 2.4 * 1.1 * heights
     for i in range(len(boxes)):
-        end = int(np.searchsorted(boxes[:, 0], reach[i], side="right"))
-        others = np.arange(i + 1, end)
-        if not len(others):
-            continue
-        overlap = np.minimum(boxes[i, 3], boxes[others, 3]) - np.maximum(boxes[i, 1], boxes[others, 1])
+        others = np.arange(i + 1, int(np.searchsorted(boxes[:, 0], reach[i], side="right")))
         least, most = np.minimum(heights[i], heights[others]), np.maximum(heights[i], heights[others])
         gap = boxes[others, 0] - boxes[i, 2]
-        for j in others[(overlap > shared * least) & (most < 2.4 * least) & (gap < 1.1 * most)]:
+        together = (np.abs(middles[i] - middles[others]) < 0.45 * least) & (most < 2.4 * least)
+        for j in others[together & (gap < 1.1 * most)]:
             parent[root(int(j))] = root(i)
     groups: dict[int, list[int]] = {}
     for i in range(len(boxes)):
         groups.setdefault(root(i), []).append(i)
-    joined = [np.r_[boxes[g, :2].min(axis=0), boxes[g, 2:].max(axis=0)] for g in groups.values()]
-    return np.array(joined)
+    return [boxes[group] for group in groups.values()]
 
 
 def reading_order(boxes: Sequence[tuple[int, int, int, int]]) -> tuple[list[int], list[int]]:

@@ -98,6 +98,7 @@ class TextReader:
         *,
         beam_size: int = 1,
         language_model: LanguageModel | None = None,
+        min_confidence: float = 0.4,
         batch_size: int = 32,
     ) -> Page:
         """Read a page: straighten it, find its lines, read each.
@@ -106,6 +107,7 @@ class TextReader:
             page: path or Pillow image.
             beam_size: 1 is greedy decoding; see `ocr.ctc.prefix_beam_search`.
             language_model: for the beam search.
+            min_confidence: lines read with less are left out; stains and drawings give such lines.
             batch_size: lines at a time.
 
         Raises:
@@ -118,7 +120,7 @@ class TextReader:
         lines = [
             Line(reading.text, reading.confidence, tuple(layout.polygon(box)), row)
             for reading, box, row in zip(found, layout.boxes, layout.rows, strict=True)
-            if reading.text.strip()
+            if reading.text.strip() and reading.confidence >= min_confidence
         ]
         return Page(tuple(lines), layout.angle)
 

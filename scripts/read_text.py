@@ -39,6 +39,8 @@ class Config:
     """Beams; 1 is greedy decoding."""
     words: Path | None = None
     """Text file, words or sentences, for a language model of characters; needs --beam-size above 1."""
+    min_confidence: float = 0.4
+    """Lines of a page that were read with less confidence are left out."""
     json: bool = False
     """Print one JSON object a page or line, with boxes and confidences."""
     overlay: Path | None = None
@@ -97,7 +99,11 @@ def read_pages(
             pages: list[ImageSource] = open_pages(path)
             for i, image in enumerate(pages):
                 page = reader.read(
-                    image, beam_size=config.beam_size, language_model=model, batch_size=config.batch_size
+                    image,
+                    beam_size=config.beam_size,
+                    language_model=model,
+                    min_confidence=config.min_confidence,
+                    batch_size=config.batch_size,
                 )
                 if config.overlay is not None and i == 0:
                     from ocr.drawing import draw_page
