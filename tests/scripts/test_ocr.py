@@ -164,3 +164,11 @@ def test_evaluating_what_does_not_fit(script, recognizer_folder, tmp_path):
     (tmp_path / "labels.tsv").write_text("file\ttext\na.png\t\u0447\u0430\u0439\n")
     done = script("evaluate_ocr.py", "--data", tmp_path, "--model", recognizer_folder)
     assert (done.code, "every label has characters that the model does not know" in done.err) == (1, True)
+
+
+def test_draw_synthetic_text(script, tmp_path):
+    (tmp_path / "words.txt").write_text("tea\n")
+    done = script("draw_synthetic_text.py", "--out", tmp_path / "a.png", "--words", tmp_path / "words.txt")
+    assert done.code == 0, done.err
+    with Image.open(tmp_path / "a.png") as sheet:
+        assert sheet.size == (1200, 24 * 56)
