@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from itertools import pairwise
 
+from common.errors import UsageError
+
 PRINTABLE = "".join(map(chr, range(32, 127)))
 """Printable ASCII: letters of both cases, digits, punctuation, space."""
 BLANK: int = 0
@@ -15,7 +17,7 @@ class Charset:
         characters: each once; the order gives the classes from 1 on.
 
     Raises:
-        ValueError: none, or a character that stands there twice.
+        UsageError: none, or a character that stands there twice.
     """
 
     def __init__(self, characters: str = PRINTABLE) -> None:
@@ -23,7 +25,9 @@ class Charset:
         self._classes = {character: i + 1 for i, character in enumerate(characters)}
         if not characters or len(self._classes) != len(characters):
             twice = next((c for c in characters if characters.count(c) > 1), "")
-            raise ValueError(f"charset: {twice!r} stands there twice" if twice else "charset: no characters")
+            raise UsageError(
+                f"--charset: {twice!r} stands there twice" if twice else "--charset: no characters"
+            )
 
     def __len__(self) -> int:
         """Number of classes, the blank included."""

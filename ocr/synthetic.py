@@ -4,6 +4,7 @@ Every sample depends on its seed and its width alone, so that any number of work
 """
 
 import functools
+import logging
 import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,6 +58,7 @@ def find_fonts(folder: Path | None = None) -> list[Path]:
 def _draws_ascii(file: Path) -> bool:
     from fontTools.ttLib import TTFont, TTLibError
 
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it reports every font's oddities
     try:
         with TTFont(file, lazy=True, fontNumber=0) as font:
             known = font.getBestCmap() or {}

@@ -109,12 +109,7 @@ def _model(config: OcrConfig) -> Recognizer:
     if config.init_from is not None:
         return Recognizer.from_pretrained(config.init_from).train()
     sizes = {name: getattr(config, name) for name in asdict(RecognizerConfig())}
-    try:
-        return Recognizer(RecognizerConfig(**sizes), Charset(config.charset))
-    except UsageError:
-        raise
-    except ValueError as error:
-        raise UsageError(f"--charset: {error}") from None
+    return Recognizer(RecognizerConfig(**sizes), Charset(config.charset))
 
 
 def _read(config: OcrConfig, model: Recognizer) -> dict[str, list[TextLine]]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import UsageError
 from ocr.charset import BLANK, PRINTABLE, Charset, steps_needed
 from ocr.ctc import CharacterNgrams, greedy, prefix_beam_search
 from tests.ocr.conftest import log_probs
@@ -80,9 +81,9 @@ def test_charset():
     assert len(charset) == 96
     assert charset.decode(charset.encode("A b~")) == "A b~"
     assert charset.unknown("café öä é") == "éöä"
-    with pytest.raises(ValueError, match="'a' stands there twice"):
+    with pytest.raises(UsageError, match="'a' stands there twice"):
         Charset("aba")
-    with pytest.raises(ValueError, match="no characters"):
+    with pytest.raises(UsageError, match="no characters"):
         Charset("")
 
 

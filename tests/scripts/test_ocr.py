@@ -66,7 +66,7 @@ def test_init_from_takes_sizes_and_charset(script, lines, recognizer_folder, tmp
     [
         (("--data", "no-such-folder"), "--data no-such-folder: no such folder"),
         (("--val-last", "3rows", "3rows"), "--val-last: 2 values for 1 folders of --data"),
-        (("--charset", "aa"), "--charset: charset: 'a' stands there twice"),
+        (("--charset", "aa"), "--charset: 'a' stands there twice"),
         (("--encoder", "no_such"), "encoder 'no_such': expected compact, vgg or"),
         (("--init-from", "nothing"), "no model 'nothing'"),
         (("--fonts", "tests", "--synthetic", 5), "no TrueType or OpenType font"),
