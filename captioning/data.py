@@ -242,7 +242,7 @@ class CaptionData(pl.LightningDataModule):
             for error in errors:
                 print(f"  {name}: left out {error}", flush=True)
 
-    def _features(self, name: str) -> tuple[FeatureStore, dict[int, int], list[str]]:
+    def _features(self, name: str) -> tuple[FeatureStore, dict[int, range], list[str]]:
         paths = [image.path for image in self.parts[name]]
         return cached_features(
             paths, self.encoder, self.cache / name, workers=self.workers, device=self.device
@@ -253,7 +253,7 @@ class CaptionData(pl.LightningDataModule):
         for name, images in self.parts.items():
             store, rows, _ = self._features(name)
             readable = [i for i in range(len(images)) if i in rows]
-            kept = {new: rows[old] for new, old in enumerate(readable)}
+            kept = {new: rows[old][0] for new, old in enumerate(readable)}
             chosen = [images[i] for i in readable]
             self.datasets[name] = CaptionDataset(chosen, store, kept, self.vocabulary, self.max_length)
 

@@ -1,4 +1,4 @@
-"""A frozen encoder run once over a data set, kept memory-mapped on disk.
+"""A frozen encoder run once over the files of a data set, kept memory-mapped on disk.
 
 Notation: N images, L = H * W grid places, C channels.
 """
@@ -9,7 +9,7 @@ import mmap
 import os
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from common.device import autocast, pick_device, pick_precision
 from common.encoder import Encoder
 from common.errors import ImageError
-from common.images import read_batches
+from common.images import ImageBatch, Preprocess, read_batches
 
 _RELEASE_BYTES = 128 * 2**20  # pages read before they are given back to the system
 
@@ -77,27 +77,43 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visionrnn"
 
 
+ReadFiles = Callable[[Sequence[Path], Preprocess, int, int], Iterator[ImageBatch]]
+"""As `common.images.read_batches`; a file that gives several pictures stands in `indices` once for each."""
+
+
 def cached_features(
     paths: Sequence[Path],
     encoder: Encoder,
     directory: Path,
     *,
+    read: ReadFiles = read_batches,
+    variant: str = "",
     batch_size: int = 64,
     workers: int = 2,
     device: str = "auto",
-) -> tuple[FeatureStore, dict[int, int], list[str]]:
+) -> tuple[FeatureStore, dict[int, range], list[str]]:
     """Features of `paths` by a frozen encoder, from the cache in `directory` as far as it is still true.
 
-    A kept row is used only if the encoder's fingerprint is the same and the image file is unchanged: same
+    Kept rows are used only if the encoder's fingerprint is the same and the file is unchanged: same
     size, mtime and ctime, or else the same SHA-256. Everything else is computed again; the new files are
     written aside and then renamed, so that an interrupted run leaves the old cache whole.
 
+    Args:
+        paths: the files.
+        encoder: frozen.
+        directory: of the cache.
+        read: how files become pictures; by default each is one.
+        variant: tells readers apart that make other pictures of the same file.
+        batch_size: pictures at a time, where the reader heeds it.
+        workers: threads that read.
+        device: auto, cpu or cuda.
+
     Returns:
-        the store; position in `paths` -> row of the store; a message for each picture that could not be read.
+        the store; position in `paths` -> rows of the store; a message for each file that could not be read.
     """
     place = pick_device(device)
     precision = pick_precision("auto", place)
-    key = hashlib.sha256(f"{encoder.fingerprint()} {precision} 1".encode()).hexdigest()
+    key = hashlib.sha256(f"{encoder.fingerprint()} {precision} {variant}".encode()).hexdigest()
     directory = directory / key[:16]
     directory.mkdir(parents=True, exist_ok=True)
     index = _read_index(directory, key)
@@ -109,18 +125,15 @@ def cached_features(
     missing = [p for p in dict.fromkeys(paths) if str(p.resolve()) not in kept]
     if missing:
         index, errors = _extend(
-            index, kept, missing, encoder, directory, batch_size, workers, place, precision
+            index, kept, missing, encoder, directory, read, batch_size, workers, place, precision
         )
     else:
         errors = []
-    rows = {
-        i: index["images"][name]["row"]
-        for i, p in enumerate(paths)
-        if (name := str(p.resolve())) in index["images"]
-    }
+    entries = {i: index["images"].get(str(path.resolve())) for i, path in enumerate(paths)}
+    rows = {i: range(e["row"], e["row"] + e["count"]) for i, e in entries.items() if e}
     if not rows:
         raise ImageError(
-            f"none of the {len(paths)} pictures could be read; first: {errors[0] if errors else ''}"
+            f"none of the {len(paths)} files could be read; first: {errors[0] if errors else ''}"
         )
     return FeatureStore(directory / index["file"], tuple(index["shape"])), rows, errors
 
@@ -131,17 +144,19 @@ def _extend(
     missing: list[Path],
     encoder: Encoder,
     directory: Path,
+    read: ReadFiles,
     batch_size: int,
     workers: int,
     device: torch.device,
     precision: Any,
 ) -> tuple[dict[str, Any], list[str]]:
     """Write a new data file with the rows of `kept` and of `missing`, then point the index at it."""
-    name = f"features-{uuid.uuid4().hex[:12]}.f16"
-    temporary = directory / f"{name}.tmp"
+    file = f"features-{uuid.uuid4().hex[:12]}.f16"
+    temporary = directory / f"{file}.tmp"
     images: dict[str, dict[str, Any]] = {}
     errors: list[str] = []
     shape = index["shape"]
+    written = 0
     encoder = encoder.to(device).to(memory_format=torch.channels_last)
     was_training = encoder.training
     encoder.eval()
@@ -150,14 +165,14 @@ def _extend(
             if kept:
                 old = FeatureStore(directory / index["file"], tuple(shape))
                 for path, entry in kept.items():
-                    out.write(old[entry["row"]].numpy().tobytes())
-                    images[path] = {**entry, "row": len(images)}
-            progress = tqdm(
-                total=len(missing), desc="encoding", unit="image", disable=not sys.stderr.isatty()
-            )
-            for batch in read_batches(missing, encoder.preprocess, batch_size, workers):
+                    for row in range(entry["row"], entry["row"] + entry["count"]):
+                        out.write(old[row].numpy().tobytes())
+                    images[path] = {**entry, "row": written}
+                    written += entry["count"]
+            progress = tqdm(total=len(missing), desc="encoding", unit="file", disable=not sys.stderr.isatty())
+            for batch in read(missing, encoder.preprocess, batch_size, workers):
                 errors += [str(error) for error in batch.errors.values()]
-                progress.update(len(batch.indices) + len(batch.errors))
+                progress.update(len(set(batch.indices)) + len(batch.errors))
                 if not batch.indices:
                     continue
                 with torch.inference_mode(), autocast(device, precision):
@@ -170,13 +185,17 @@ def _extend(
                 shape = [0, *half.shape[1:]]
                 out.write(half.contiguous().numpy().tobytes())
                 for i in batch.indices:
-                    entry = {"row": len(images), "stat": _stat(missing[i]), "sha256": _sha256(missing[i])}
-                    images[str(missing[i].resolve())] = entry
+                    name = str(missing[i].resolve())
+                    if name not in images:
+                        stat, digest = _stat(missing[i]), _sha256(missing[i])
+                        images[name] = {"row": written, "count": 0, "stat": stat, "sha256": digest}
+                    images[name]["count"] += 1
+                    written += 1
             progress.close()
             out.flush()
             os.fsync(out.fileno())
-        new = {**index, "file": name, "shape": [len(images), *shape[1:]], "images": images}
-        temporary.replace(directory / name)
+        new = {**index, "file": file, "shape": [written, *shape[1:]], "images": images}
+        temporary.replace(directory / file)
         aside = directory / f"index-{uuid.uuid4().hex[:12]}.tmp"
         aside.write_text(json.dumps(new), encoding="utf-8")
         aside.replace(directory / "index.json")

@@ -244,7 +244,7 @@ class VqaData(pl.LightningDataModule):
         store, rows, errors = cached_features(
             paths, self.encoder, self.cache / name, workers=self.workers, device=self.device
         )
-        return store, {paths[i]: row for i, row in rows.items()}, errors
+        return store, {paths[i]: of_image[0] for i, of_image in rows.items()}, errors
 
     def setup(self, stage: str) -> None:
         """Open the cache and number words and answers."""

@@ -7,6 +7,7 @@ import torch
 from common.encoder import Encoder
 from common.errors import ImageError
 from common.features import FeatureStore, cached_features
+from common.images import ImageBatch
 from tests.conftest import TINY_ENCODER, shape_picture
 
 
@@ -44,7 +45,7 @@ def expected(encoder, path):
 
 def test_features_are_the_encoders_in_fp16_and_computed_once(encoder, paths, tmp_path, encoded):
     store, rows, errors = cached_features(paths, encoder, tmp_path / "cache", batch_size=2)
-    assert (sum(encoded), len(store), rows, errors) == (5, 5, {i: i for i in range(5)}, [])
+    assert (sum(encoded), len(store), rows, errors) == (5, 5, {i: range(i, i + 1) for i in range(5)}, [])
     assert store[3].dtype == torch.float16
     torch.testing.assert_close(store[3].float(), expected(encoder, paths[3]), rtol=0.03, atol=0.03)
     encoded.clear()
@@ -63,8 +64,8 @@ def test_a_changed_image_is_noticed_even_with_its_old_size_and_time(encoder, pat
     encoded.clear()
     again, rows, _ = cached_features(paths, encoder, tmp_path / "cache")
     assert encoded == [1]
-    assert torch.equal(again[rows[1]], before[0])
-    assert not torch.equal(again[rows[2]], before[1])
+    assert torch.equal(again[rows[1][0]], before[0])
+    assert not torch.equal(again[rows[2][0]], before[1])
     assert len(list((tmp_path / "cache").rglob("*.f16"))) == 1  # the old file is gone
 
 
@@ -131,5 +132,22 @@ def test_the_store_travels_to_workers(encoder, paths, tmp_path):
 
 
 def test_nothing_readable_is_an_error(encoder, tmp_path):
-    with pytest.raises(ImageError, match="none of the 1 pictures"):
+    with pytest.raises(ImageError, match="none of the 1 files"):
         cached_features([tmp_path / "gone.png"], encoder, tmp_path / "cache")
+
+
+def test_a_file_may_give_several_pictures(encoder, paths, tmp_path, encoded):
+    def twice(files, preprocess, batch_size, workers):
+        for i, file in enumerate(files):
+            pixels = preprocess(file)
+            yield ImageBatch([i] * (i + 1), torch.stack([pixels] * (i + 1)), {})
+
+    flags = {"read": twice, "variant": "twice"}
+    _, _, _ = cached_features(paths[:2], encoder, tmp_path / "cache", **flags)
+    encoded.clear()
+    store, rows, _ = cached_features(paths[:3], encoder, tmp_path / "cache", **flags)
+    assert encoded == [1]  # position 0 of what was missing gives one
+    assert rows == {0: range(0, 1), 1: range(1, 3), 2: range(3, 4)}
+    torch.testing.assert_close(store[2].float(), expected(encoder, paths[1]), rtol=0.03, atol=0.03)
+    cached_features(paths, encoder, tmp_path / "cache")
+    assert encoded[-1] == 5  # another reader has a cache of its own
