@@ -53,3 +53,29 @@ def _overlay(picture: Image.Image, grid: np.ndarray) -> np.ndarray:
     light = np.asarray(scaled.resize(picture.size, Image.Resampling.BICUBIC), dtype=np.float32) / 255
     colours = matplotlib.colormaps["inferno"](light)[..., :3] * 255
     return np.asarray(0.45 * np.asarray(picture) + 0.55 * colours, dtype=np.uint8)
+
+
+def draw_confusion(counts: np.ndarray, labels: Sequence[str], title: str, out: Path) -> None:
+    """Write a PNG of a confusion matrix; shades are shares of a row, numbers are counts.
+
+    Args:
+        counts: (K, K), rows are the truth, columns what was predicted.
+        labels: K names.
+        title: above it.
+        out: file to write.
+
+    Raises:
+        OSError: `out` cannot be written.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.5 + 0.3 * len(labels)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(counts > 0):
+        colour = "white" if shares[row, column] > 0.6 else "black"
+        axis.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour, fontsize=7)
+    axis.set_xticks(range(len(labels)), labels, rotation=90)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    figure.savefig(out, dpi=110, format="png")

@@ -1,0 +1,168 @@
+import csv
+import itertools
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import TINY_ENCODER
+from tests.video.conftest import MOVES, moving_square, tiny_classifier, write_clips, write_video
+
+FLAGS = ("--encoder", TINY_ENCODER, "--image-size", 64, "--frames", 8, "--hidden-size", 32, "--place-size", 8,
+         "--dropout", 0, "--batch-size", 8, "--workers", 0, "--learning-rate", 5e-3, "--device", "cpu",
+         "--precision", "fp32")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_clips(tmp_path_factory.mktemp("video") / "set")
+
+
+@pytest.fixture(scope="module")
+def classifier_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classifier")
+    tiny_classifier().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def train(script, folder, encoder_weights, tmp_path):
+    def run(out, *flags, data=folder):
+        return script(
+            "train_video.py", "--data", data, "--out", out, "--encoder-weights", encoder_weights,
+            "--cache", tmp_path / "cache", *FLAGS, *flags,
+        )  # fmt: skip
+
+    return run
+
+
+def test_train_and_evaluate(script, train, folder, tmp_path):
+    run, report = tmp_path / "run", tmp_path / "report.json"
+    done = train(run, "--epochs", 12, "--patience", 0, "--views", 2)
+    assert done.code == 0, done.err
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert float(rows[-1]["train_loss"]) < 0.7 * float(rows[0]["train_loss"])
+    done = script("evaluate_video.py", "--data", folder, "--model", run, "--report", report)
+    assert done.code == 0, done.err
+    scores = json.loads(report.read_text())
+    assert scores["top_1"] == pytest.approx(max(float(row["top_1"]) for row in rows), abs=0.01)
+    assert scores["top_1"] >= 62.5
+    assert scores["num_clips"] == len(scores["clips"]) == 8
+    assert set(scores["per_class"]) == set(MOVES)
+    assert {"top_5", "shuffled_top_1", "frames_per_second"} <= set(scores)
+    with Image.open(tmp_path / "report.png") as drawn:
+        assert drawn.width > 300
+
+
+def test_folds_by_group(train, tmp_path):
+    run = tmp_path / "run"
+    done = train(run, "--epochs", 1, "--folds", "group")
+    assert done.code == 0, done.err
+    report = json.loads((run / "folds.json").read_text())
+    assert [fold["groups"] for fold in report["folds"]] == [["person0"], ["person1"], ["person2"]]
+    assert report["num_clips"] == sum(fold["num_clips"] for fold in report["folds"]) == 32
+    right = sum(fold["top_1"] * fold["num_clips"] for fold in report["folds"])
+    assert report["top_1"] == pytest.approx(right / 32, abs=0.01)
+
+
+def test_a_resumed_run_ends_at_the_same_weights(train, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(whole, "--epochs", 2).code == 0
+    assert train(parts, "--epochs", 2).code == 0
+    assert train(parts, "--epochs", 2, "--resume").code == 0
+    states = [torch.load(run / "last.ckpt", weights_only=True)["state_dict"] for run in (whole, parts)]
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--data", "nowhere"), "--data nowhere: no such folder"),
+        (("--folds", "some"), "--folds some: expected 'group' or a number"),
+        (("--folds", "9"), "--folds 9: must be 2 to 3"),
+    ],
+)
+def test_mistakes_leave_nothing_behind(train, tmp_path, flags, message):
+    done = train(tmp_path / "run", *flags)
+    assert (done.code, message in done.err) == (2, True), done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_leaking_group_and_a_label_of_val_alone(train, tmp_path):
+    root = write_clips(tmp_path / "set", 2, 1, frames=4)
+    text = (root / "val.csv").read_text()
+    (root / "val.csv").write_text(text.replace("person2", "person1"))
+    done = train(tmp_path / "run", "--epochs", 1, data=root)
+    assert (done.code, "group 'person1'" in done.err) == (1, True)
+    (root / "val.csv").write_text(text.replace(",up,", ",sideways,"))
+    done = train(tmp_path / "run", "--epochs", 1, data=root)
+    assert done.code == 0, done.err
+    assert "val: 1 clips have a label that train lacks (sideways); they count as wrong" in done.out
+
+
+def test_a_clip_that_cannot_be_read_is_reported(script, classifier_folder, tmp_path):
+    root = write_clips(tmp_path / "set", 1, 1, frames=4)
+    (root / "clips" / "val_up_0.mp4").write_text("x")
+    done = script("evaluate_video.py", "--data", root, "--model", classifier_folder)
+    assert (done.code, "left out" in done.out) == (1, True)
+    assert "num_clips          3" in done.out
+
+
+def test_classify(script, classifier_folder, folder, tmp_path):
+    good, bad = folder / "clips" / "val_up_0.mp4", tmp_path / "bad.mp4"
+    bad.write_text("x")
+    done = script("classify_video.py", good, bad, good, "--model", classifier_folder, "--top", 2)
+    assert done.code == 1
+    lines = [line.split("\t") for line in done.out.splitlines()]
+    assert [line[0] for line in lines] == [str(good)] * 2
+    assert lines[0][1] in MOVES
+    assert float(lines[0][2]) >= float(lines[0][4])
+    assert f"error: {bad}: damaged, or not a video" in done.err
+    done = script("classify_video.py", good, "--model", classifier_folder, "--json", "--top", 9)
+    found = json.loads(done.out)
+    assert found["label"] == found["top"][0]["label"] == lines[0][1]
+    assert (found["num_frames"], len(found["top"])) == (8, 4)
+
+
+def test_a_long_recording(script, classifier_folder, tmp_path):
+    pictures = [p for move in ("left", "up", "right") for p in moving_square(move, 40)]
+    path = write_video(tmp_path / "long.mp4", pictures)
+    out = tmp_path / "time.png"
+    done = script("classify_video.py", path, "--stream", "--model", classifier_folder, "--json",
+                  "--timeline", out)  # fmt: skip
+    assert done.code == 0, done.err
+    found = [json.loads(line) for line in done.out.splitlines()]
+    assert found[0]["start"] < 0.2
+    assert found[-1]["end"] > 5.5
+    assert all(a["end"] == b["start"] and a["label"] != b["label"] for a, b in itertools.pairwise(found))
+    assert all(set(segment) == {"start", "end", "label", "score"} for segment in found)
+    with Image.open(out) as drawn:
+        assert drawn.width > 800
+
+
+def test_a_recording_shorter_than_the_window(script, classifier_folder, tmp_path):
+    for frames in (1, 3):
+        path = write_video(tmp_path / f"{frames}.mp4", moving_square("up", frames))
+        done = script("classify_video.py", path, "--stream", "--model", classifier_folder, "--window", 5)
+        assert done.code == 0, done.err
+        assert len(done.out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        ((), 2, "no video given"),
+        (("a.mp4", "b.mp4", "--stream"), 2, "--stream reads one recording, and 2 were given"),
+        (("a.mp4", "--timeline", "x.png"), 2, "--timeline shows a long recording; add --stream"),
+        (("a.mp4", "--top", 0), 2, "--top 0: must be at least 1"),
+        (("a.mp4", "--stream", "--window", -1), 2, "must not be negative"),
+        (("77", "--stream"), 1, "camera 77: there is none"),
+        (("gone.mp4",), 1, "gone.mp4: no such file"),
+        (("a.mp4", "--model", "nothing"), 2, "no model 'nothing'"),
+    ],
+)
+def test_mistakes_in_classifying(script, classifier_folder, flags, code, message):
+    done = script("classify_video.py", *("--model", classifier_folder), *flags)
+    assert (done.code, message in done.err) == (code, True), done.err

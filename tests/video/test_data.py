@@ -1,0 +1,119 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from common.errors import DataError, UsageError
+from common.images import Preprocess
+from tests.video.conftest import moving_square, write_clips, write_video
+from video.data import Clip, ClipReader, check_groups, fold_groups, picture, read_clips
+from video.decode import Frame
+
+PREPROCESS = Preprocess(64, 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def table(root, text):
+    (root / "clips").mkdir(exist_ok=True)
+    for name in ("a", "b"):
+        write_video(root / "clips" / f"{name}.mp4", moving_square("up", 3))
+    (root / "train.csv").write_text(text)
+    return root
+
+
+def test_what_is_dropped_is_said(tmp_path, capsys):
+    rows = ["file,label,group", "clips/a.mp4,up,p1", "clips/a.mp4,up,p1", "clips/gone.mp4,up,p1",
+            "clips/b.mp4,,p2", "clips/b.mp4,down,p2"]  # fmt: skip
+    clips = read_clips(table(tmp_path, "\n".join(rows)), "train")
+    assert [(clip.path.name, clip.label, clip.group) for clip in clips] == [
+        ("a.mp4", "up", "p1"),
+        ("b.mp4", "down", "p2"),
+    ]
+    said = capsys.readouterr().out
+    assert "train: 2 clips, 2 labels, 2 groups" in said
+    for reason in (
+        "1: duplicate row, e.g. clips/a.mp4",
+        "1: file is missing",
+        "1: file, label or group is empty",
+    ):
+        assert f"dropped {reason}" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,class\nclips/a.mp4,up\n", "no column file, label, group; the header has name, class"),
+        ("", "the header has nothing"),
+        ("file,label,group\n", "nothing is left to use"),
+        ("file,label,group\nclips/a.mp4,up,p\nclips/a.mp4,down,p\n", "stands in it twice"),
+    ],
+)
+def test_bad_tables(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        read_clips(table(tmp_path, text), "train")
+
+
+def test_a_part_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match="no such folder"):
+        read_clips(tmp_path / "gone", "train")
+    with pytest.raises(UsageError, match=r"holds no 'test' part; expected test\.csv"):
+        read_clips(table(tmp_path, ""), "test")
+
+
+def test_a_group_on_both_sides_is_refused(tmp_path):
+    clip = Clip(tmp_path / "a.mp4", "up", "person1")
+    with pytest.raises(DataError, match=r"group 'person1' \(1 in all\) stands in train\.csv and in val\.csv"):
+        check_groups({"train": [clip], "val": [clip]})
+
+
+def test_folds_keep_groups_whole_and_even(tmp_path):
+    clips = [Clip(tmp_path / f"{g}{i}", "up", f"g{g}") for g in range(6) for i in range(g + 1)]
+    folds = fold_groups(clips, 3)
+    assert sorted(group for fold in folds for group in fold) == [f"g{g}" for g in range(6)]
+    assert {sum(int(group[1]) + 1 for group in fold) for fold in folds} == {7}
+    assert [len(fold) for fold in fold_groups(clips, 0)] == [1] * 6
+    with pytest.raises(UsageError, match="--folds 7: must be 2 to 6"):
+        fold_groups(clips, 7)
+
+
+def test_streams_show_what_they_say():
+    frames = [Frame(i / 10, pixels) for i, pixels in enumerate(moving_square("right", 5, size=(96, 64)))]
+    still = picture(frames[0], None, "difference")
+    assert set(np.unique(still)) == {128}
+    moved = np.asarray(picture(frames[3], frames[2], "difference")).astype(int)
+    assert moved.max() > 180
+    assert moved.min() < 80
+    texture = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8), (9, 9), 2
+    )
+    texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
+    before, after = Frame(0, texture), Frame(0.1, np.roll(texture, 4, axis=1))
+    flow = np.asarray(picture(after, before, "flow"))[8:-8, 8:-8].mean(axis=(0, 1))
+    assert flow == pytest.approx([255 * (0.5 + 4 / 40), 127, 255 * 4 / 20], abs=8)  # four pixels to the right
+    assert np.asarray(picture(before, None, "flow"))[8:-8, 8:-8].mean(axis=(0, 1)) == pytest.approx(
+        [127, 127, 0], abs=2
+    )
+    assert np.array_equal(picture(frames[1], frames[0], "appearance"), frames[1].pixels)
+
+
+def test_views_move_the_clip_and_stay_the_same(tmp_path):
+    path = write_video(tmp_path / "a.mp4", moving_square("right", 12))
+    plain = ClipReader("appearance", 4).read(path, PREPROCESS)
+    view = ClipReader("appearance", 4, 1).read(path, PREPROCESS)
+    assert plain.shape == view.shape == (8, 3, 64, 64)
+    assert not torch.equal(plain, view)
+    assert torch.equal(view, ClipReader("appearance", 4, 1).read(path, PREPROCESS))
+    mirrored = ClipReader("appearance", 4, 1, flip=True).read(path, PREPROCESS)
+    assert torch.equal(mirrored.flip(-1), view)
+    # a thing stays in the picture: the square's place in the view follows the plain one's
+    place = [float((clip[:, 0] > 0).float().sum((0, 1)).argmax()) for clip in (plain, view)]
+    assert abs(place[0] - place[1]) < 20
+
+
+def test_readers_give_clips_in_order_and_name_bad_ones(tmp_path):
+    root = write_clips(tmp_path / "set", 2, 1)
+    (root / "clips" / "bad.mp4").write_text("x")
+    paths = [root / "clips" / name for name in ("train_up_0.mp4", "bad.mp4", "train_left_1.mp4")]
+    batches = list(ClipReader("difference", 4)(paths, PREPROCESS, 1, 2))
+    assert [batch.indices for batch in batches] == [[0] * 8, [], [2] * 8]
+    assert "bad.mp4" in str(batches[1].errors[1])
+    torch.testing.assert_close(batches[2].images, ClipReader("difference", 4).read(paths[2], PREPROCESS))

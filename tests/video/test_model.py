@@ -1,0 +1,114 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from common.recurrent import ConvLSTM
+from tests.video.conftest import tiny_classifier
+from video.data import sample
+from video.model import ClipConfig, ClipNetwork
+from video.system import shuffle_frames
+
+HEADS = ["mean", "rnn", "lstm", "gru", "convlstm"]
+
+
+def network(head="gru", **sizes):
+    torch.manual_seed(0)
+    values = {"streams": ("appearance", "difference"), "head": head, "place_size": 4, "hidden_size": 8,
+              "dropout": 0.0, **sizes}  # fmt: skip
+    return ClipNetwork(ClipConfig(**values), 6, (2, 3), 5)
+
+
+def clips(rows=3, steps=7):
+    return torch.randn(rows, 2, steps, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("fusion", ["late", "early"])
+def test_shapes_and_gradients(head, fusion):
+    model = network(head, fusion=fusion)
+    logits = model(clips(), torch.tensor([7, 3, 1]))
+    assert logits.shape == (3, 5)
+    logits.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("pool", ["last", "mean", "attention"])
+def test_frames_behind_the_length_change_nothing(head, pool):
+    model, features, lengths = network(head, pool=pool).eval(), clips(), torch.tensor([7, 3, 1])
+    spoilt = features.clone()
+    spoilt[1, :, 3:], spoilt[2, :, 1:] = 99.0, -99.0
+    with torch.inference_mode():
+        together = model(features, lengths)
+        torch.testing.assert_close(model(spoilt, lengths), together)
+        for row, length in enumerate(lengths.tolist()):
+            alone = model(features[row : row + 1, :, :length], lengths[row : row + 1])
+            torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=1e-4)
+
+
+def test_only_the_mean_cannot_know_the_order():
+    features, lengths = clips(), torch.tensor([7, 5, 6])
+    shuffled = shuffle_frames(features, lengths)
+    for row, length in enumerate(lengths.tolist()):  # the same frames, all streams in one order
+        moved = [
+            next(t for t in range(length) if torch.equal(features[row, :, t], shuffled[row, :, k]))
+            for k in range(length)
+        ]
+        assert sorted(moved) == list(range(length))
+    for head in HEADS:
+        model = network(head).eval()
+        with torch.inference_mode():
+            before, after = model(features, lengths), model(shuffled, lengths)
+        assert torch.allclose(before, after, atol=1e-5) == (head == "mean"), head
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_batch_can_be_learnt(head):
+    model, features, lengths = network(head, hidden_size=32), clips(5), torch.full((5,), 7)
+    optimizer, labels = torch.optim.Adam(model.parameters(), 1e-2), torch.arange(5)
+    for _ in range(60):
+        loss = F.cross_entropy(model(features, lengths), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.1
+
+
+def test_convlstm_equals_a_cell_written_out():
+    torch.manual_seed(0)
+    cell, maps = ConvLSTM(3, 4), torch.randn(2, 5, 3, 4, 6)
+    hidden = memory = torch.zeros(2, 4, 4, 6)
+    for step in range(5):
+        convolved = F.conv2d(maps[:, step], cell.inputs.weight, cell.inputs.bias, padding=1)
+        convolved = convolved + F.conv2d(hidden, cell.states.weight, padding=1)
+        i, f, g, o = convolved.chunk(4, dim=1)
+        memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
+        hidden = o.sigmoid() * memory.tanh()
+    torch.testing.assert_close(cell(maps, torch.tensor([5, 5])), hidden)
+
+
+def test_sampling_takes_one_frame_of_each_part():
+    steps = torch.arange(12.0).view(1, 1, 12, 1, 1).expand(2, 2, -1, -1, -1)
+    lengths = torch.tensor([12, 3])
+    middle, taken = sample(steps, lengths, 4, jitter=False)
+    assert taken.tolist() == [4, 3]
+    assert middle[0, 0].flatten().tolist() == [1, 4, 7, 10]
+    assert middle[1, 1].flatten().tolist()[:3] == [0, 1, 2]
+    torch.manual_seed(0)
+    drawn = [sample(steps, lengths, 4, jitter=True)[0][0, 1].flatten() for _ in range(50)]
+    for part in range(4):
+        assert {int(d[part]) for d in drawn} == {3 * part, 3 * part + 1, 3 * part + 2}
+
+
+def test_save_and_load(tmp_path):
+    from video.model import VideoModel
+
+    model = tiny_classifier()
+    model.save_pretrained(tmp_path)
+    again = VideoModel.from_pretrained(tmp_path)
+    assert (again.config, again.labels, again.clip_seconds) == (model.config, model.labels, 0.8)
+    features, lengths = torch.randn(1, 2, 6, 4, model.encoder.out_channels), torch.tensor([6])
+    with torch.inference_mode():
+        assert torch.equal(model.network(features, lengths), again.network(features, lengths))

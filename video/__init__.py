@@ -1,0 +1,5 @@
+"""Action classification: a CNN sees the frames, an RNN reads what changes between them."""
+
+from video.classifier import Action, ActionClassifier, Segment, Window, segments
+
+__all__ = ["Action", "ActionClassifier", "Segment", "Window", "segments"]

@@ -1,0 +1,247 @@
+"""Names for what happens in clips and in long recordings: what a user calls."""
+
+import copy
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from common.device import Precision, autocast, pick_device, pick_precision
+from common.errors import UsageError
+from video.data import OVERSAMPLING, picture, read_clip, sample
+from video.decode import Frame, VideoError, stream_frames
+from video.model import VideoModel
+
+
+@dataclass(frozen=True)
+class Action:
+    """What happens in one clip; `str(action)` is its label."""
+
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    """The most probable labels with their probabilities, this one first."""
+    num_frames: int
+    """Frames that the network saw."""
+
+    def __str__(self) -> str:
+        return self.label
+
+
+@dataclass(frozen=True)
+class Window:
+    """What happens in one stretch of a long recording."""
+
+    start: float
+    """Seconds since the start of the recording's clock."""
+    end: float
+    probabilities: tuple[float, ...]
+    """One a label of the model, in its order."""
+    thumbnail: Image.Image
+    """Its middle frame, small."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Windows with the same label, one after the other."""
+
+    start: float
+    end: float
+    label: str
+    score: float
+    """Mean probability of the label over the windows."""
+
+
+class ActionClassifier:
+    """Classifies clips and long recordings with a trained model.
+
+    Args:
+        model: from training or `VideoModel.from_pretrained`.
+        device: auto, cpu or cuda.
+        precision: auto (bf16 where the hardware has it), bf16 or fp32.
+
+    Example:
+        >>> classifier = ActionClassifier.from_pretrained("utd-mhad")  # doctest: +SKIP
+        >>> print(classifier.classify("wave.mp4"))  # doctest: +SKIP
+    """
+
+    def __init__(self, model: VideoModel, device: str = "auto", precision: Precision = "auto") -> None:
+        self.device = pick_device(device)
+        self.precision = pick_precision(precision, self.device)
+        self.model = model.eval().to(self.device)
+        self.model.encoder.to(memory_format=torch.channels_last)
+        # a copy that computes in the target precision throughout saves autocast's conversions
+        self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self._network = copy.deepcopy(self.model.network).to(self._dtype)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, device: str = "auto", precision: Precision = "auto", **hub: Any
+    ) -> "ActionClassifier":
+        """Load a bundled model, a model or run folder, or `user/name` from the hub. Raises ModelError."""
+        return cls(VideoModel.from_pretrained(name, **hub), device, precision)
+
+    def classify(self, path: str | Path, *, top: int = 5) -> Action:
+        """Name what happens in one clip. Raises VideoError; UsageError for a top below 1."""
+        _check_top(top)
+        features, lengths = self.encode(self.read(Path(path)))
+        return self._actions(self.logits(features, lengths), lengths, top)[0]
+
+    def classify_each(
+        self, paths: Sequence[str | Path], *, top: int = 5, workers: int = 2
+    ) -> Iterator[Action | VideoError]:
+        """As `classify` for each path in order; files are read ahead by threads.
+
+        A clip that cannot be read gives its error and stops no other.
+        """
+        _check_top(top)
+        for clip in self.read_each([Path(path) for path in paths], workers=workers):
+            if isinstance(clip, VideoError):
+                yield clip
+                continue
+            features, lengths = self.encode(clip)
+            yield self._actions(self.logits(features, lengths), lengths, top)[0]
+
+    def read_each(self, paths: Sequence[Path], *, workers: int = 2) -> Iterator[torch.Tensor | VideoError]:
+        """As `read` for each path in order, some clips ahead."""
+
+        def read(path: Path) -> torch.Tensor | VideoError:
+            try:
+                return self.read(path)
+            except VideoError as error:
+                return error
+
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            queue: deque[Any] = deque()
+            for path in paths:
+                queue.append(pool.submit(read, path))
+                if len(queue) > 2 * max(1, workers):
+                    yield queue.popleft().result()
+            while queue:
+                yield queue.popleft().result()
+
+    def read(self, path: Path) -> torch.Tensor:
+        """The pictures that the network sees of one clip, preprocessed (S, T, 3, H, W). Raises VideoError."""
+        frames = read_clip(path, self.model.config.frames)
+        positions = torch.arange(len(frames)).view(1, 1, -1, 1, 1)
+        chosen, _ = sample(
+            positions, torch.tensor([len(frames)]), self.model.config.frames, jitter=False
+        )  # the same frames as in training's validation
+        return self._pictures([(frames[i], frames[i - 1] if i else None) for i in chosen.flatten().tolist()])
+
+    def encode(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures of one clip (S, T, 3, H, W) -> features (1, S, T, L, C), lengths (1,)."""
+        streams, steps = pictures.shape[:2]
+        flat = pictures.flatten(0, 1).to(self.device).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            features = self.model.encode(flat).to(self._dtype)
+        return features.unflatten(0, (streams, steps)).unsqueeze(0), torch.tensor([steps])
+
+    def logits(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """features (N, S, T, L, C), lengths (N,) -> logits (N, K), float32 on the CPU."""
+        with torch.inference_mode():
+            return self._network(features, lengths.to(self.device)).float().cpu()
+
+    def watch(
+        self, source: str | Path | int, *, window: float = 0.0, stride: float = 0.0
+    ) -> Iterator[Window]:
+        """Classify a long recording, or a camera by its index, window by window in constant memory.
+
+        Args:
+            source: a path, or a camera's index.
+            window: seconds of one decision; 0 is the median length of the training clips.
+            stride: seconds from one window to the next; 0 is half a window.
+
+        Raises:
+            VideoError: it cannot be read.
+            UsageError: a negative window or stride.
+        """
+        if window < 0 or stride < 0:
+            raise UsageError(f"--window {window:g} --stride {stride:g}: seconds must not be negative")
+        window = window or self.model.clip_seconds
+        stride = stride or window / 2
+        steps = self.model.config.frames
+        rate = steps * OVERSAMPLING / window
+        frames = stream_frames(Path(source) if not isinstance(source, int) else source, rate)
+        kept: deque[tuple[Frame, Frame | None]] = deque(maxlen=steps)
+        features: deque[torch.Tensor] = deque(maxlen=steps)
+        fresh, previous = 0, None
+        every = max(1, round(stride * rate / OVERSAMPLING))
+        for number, frame in enumerate(frames):
+            if number % OVERSAMPLING == OVERSAMPLING - 1:
+                kept.append((frame, previous))
+                fresh += 1
+            previous = frame
+            if len(kept) == steps and fresh >= every:
+                yield self._window(kept, features, fresh)
+                fresh = 0
+        if not kept and previous is not None:  # a single frame
+            kept.append((previous, None))
+            fresh = 1
+        if fresh:
+            yield self._window(kept, features, fresh)
+
+    def _window(
+        self, kept: deque[tuple[Frame, Frame | None]], features: deque[torch.Tensor], fresh: int
+    ) -> Window:
+        """Encode the frames that are new and classify all that are kept."""
+        new = self.encode(self._pictures(list(kept)[-min(fresh, len(kept)) :]))[0]
+        features.extend(new[0].transpose(0, 1))  # 1, S, T, L, C -> T of (S, L, C)
+        stacked = torch.stack(list(features), dim=1).unsqueeze(0)
+        probabilities = self.logits(stacked, torch.tensor([len(features)])).softmax(dim=-1)[0]
+        thumbnail = Image.fromarray(kept[len(kept) // 2][0].pixels)
+        thumbnail.thumbnail((160, 160))
+        return Window(kept[0][0].time, kept[-1][0].time, tuple(probabilities.tolist()), thumbnail)
+
+    def _pictures(self, frames: Sequence[tuple[Frame, Frame | None]]) -> torch.Tensor:
+        """Frames, each with the one before it -> (S, T, 3, H, W)."""
+        preprocess = self.model.encoder.preprocess
+        streams = [
+            torch.stack([preprocess(picture(frame, before, stream)) for frame, before in frames])
+            for stream in self.model.config.streams
+        ]
+        return torch.stack(streams)
+
+    def _actions(self, logits: torch.Tensor, lengths: torch.Tensor, top: int) -> list[Action]:
+        best = logits.softmax(dim=-1).topk(min(top, logits.shape[-1]))
+        actions = []
+        for row, length in enumerate(lengths.tolist()):
+            ranked = tuple(
+                (self.model.labels[i], p)
+                for p, i in zip(best.values[row].tolist(), best.indices[row].tolist(), strict=True)
+            )
+            actions.append(Action(*ranked[0], ranked, length))
+        return actions
+
+
+def segments(windows: Iterable[Window], labels: Sequence[str]) -> Iterator[Segment]:
+    """Windows one after the other -> segments, each as soon as it has ended.
+
+    Where two windows of different labels overlap, their segments part midway.
+    """
+    current: Segment | None = None
+    scores: list[float] = []
+    for window in windows:
+        score = max(window.probabilities)
+        label = labels[window.probabilities.index(score)]
+        start = window.start
+        if current is not None and current.label == label:
+            scores.append(score)
+            current = Segment(current.start, window.end, label, sum(scores) / len(scores))
+            continue
+        if current is not None:
+            start = (window.start + current.end) / 2
+            yield Segment(current.start, start, current.label, current.score)
+        current, scores = Segment(start, window.end, label, score), [score]
+    if current is not None:
+        yield current
+
+
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise UsageError(f"--top {top}: must be at least 1")

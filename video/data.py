@@ -1,0 +1,407 @@
+"""Clips with labels: the CSV reader, frames as the encoder's pictures, and batches of cached features.
+
+Notation: N clips, S streams, T frames, L grid places, C channels.
+"""
+
+import csv
+import hashlib
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
+
+from common.errors import DataError, UsageError
+from common.features import FeatureStore, cached_features
+from common.images import ImageBatch, Preprocess
+from common.reading import Dropped
+from common.training import EpochSampler
+from video.decode import Frame, VideoError, frame_times, read_frames, uniform
+
+StreamKind = Literal["appearance", "difference", "flow"]
+COLUMNS = ("file", "label", "group")
+OVERSAMPLING = 2
+"""Frames that are read for each that the network sees; training takes one of them at random."""
+_MOST_FLOW = 20.0  # pixels between two frames at which the flow's colours end
+_FLOW_SIDE = 160  # pixels of the shorter side on which flow is computed
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One file with its label."""
+
+    path: Path
+    label: str
+    group: str
+    """Who or what must not stand in two parts: the person, the source video."""
+
+
+def read_clips(data: Path, split: str) -> list[Clip]:
+    """Read `SPLIT.csv` (columns file, label, group), and print what was dropped and why.
+
+    Raises:
+        UsageError: no such folder or part.
+        DataError: other columns, no CSV, or nothing is left of it.
+    """
+    if not data.is_dir():
+        raise UsageError(f"--data {data}: no such folder")
+    table = data / f"{split}.csv"
+    if not table.is_file():
+        raise UsageError(f"--data {data}: holds no {split!r} part; expected {table.name} in it")
+    dropped = Dropped()
+    clips: dict[Path, Clip] = {}
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(
+                    f"{table}: no column {', '.join(missing)}; the header has "
+                    f"{', '.join(reader.fieldnames or ()) or 'nothing'}, expected {','.join(COLUMNS)}"
+                )
+            for row in reader:
+                name, label, group = ((row[column] or "").strip() for column in COLUMNS)
+                clip = Clip(data / name, label, group)
+                if not name or not label or not group:
+                    dropped.add("file, label or group is empty", f"line {reader.line_num}")
+                elif not clip.path.is_file():
+                    dropped.add("file is missing", name)
+                elif clip.path not in clips:
+                    clips[clip.path] = clip
+                elif clips[clip.path] == clip:
+                    dropped.add("duplicate row", name)
+                else:
+                    raise DataError(f"{table}: {name} stands in it twice, with different label or group")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: not a CSV file in UTF-8 ({error})") from None
+    found = list(clips.values())
+    labels, groups = {clip.label for clip in found}, {clip.group for clip in found}
+    summary = f"{split}: {len(found):,} clips, {len(labels)} labels, {len(groups)} groups\n{dropped}"
+    if not found:
+        raise DataError(f"{table}: nothing is left to use\n{summary}")
+    print(summary, flush=True)
+    return found
+
+
+def check_groups(parts: dict[str, list[Clip]]) -> None:
+    """Raises DataError where a group stands in two parts: the score would be of people already seen."""
+    names = list(parts)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            both = sorted({c.group for c in parts[first]} & {c.group for c in parts[second]})
+            if both:
+                raise DataError(
+                    f"group {both[0]!r} ({len(both)} in all) stands in {first}.csv and in {second}.csv; "
+                    "put all clips of a group into one of them"
+                )
+
+
+def fold_groups(clips: Sequence[Clip], folds: int) -> list[list[str]]:
+    """Groups in `folds` parts of about as many clips each, the largest groups first; 0 is one part a group.
+
+    Raises:
+        UsageError: more folds than groups, or a single one.
+    """
+    counts = Counter(clip.group for clip in clips)
+    folds = folds or len(counts)
+    if not 2 <= folds <= len(counts):
+        raise UsageError(f"--folds {folds}: must be 2 to {len(counts)}, the number of groups")
+    parts: list[list[str]] = [[] for _ in range(folds)]
+    sizes = [0] * folds
+    for group, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        smallest = sizes.index(min(sizes))
+        parts[smallest].append(group)
+        sizes[smallest] += count
+    return parts
+
+
+def read_clip(path: Path, frames: int) -> list[Frame]:
+    """`frames * OVERSAMPLING` frames at even times, or all of a shorter clip. Raises VideoError."""
+    times = frame_times(path)
+    return read_frames(path, times[uniform(times, frames * OVERSAMPLING)])
+
+
+def picture(frame: Frame, previous: Frame | None, stream: StreamKind) -> Image.Image:
+    """One frame as a stream shows it to the encoder.
+
+    - `appearance`: the frame.
+    - `difference`: half its difference to the previous frame, around grey.
+    - `flow`: DIS optical flow (Kroeger et al. 2016) from the previous frame as colour: right in red, down in
+      green, speed in blue; grey and black stand still.
+    """
+    if stream == "appearance":
+        return Image.fromarray(frame.pixels)
+    before = (previous or frame).pixels
+    if stream == "difference":
+        half = (frame.pixels.astype(np.int16) - before) // 2 + 128
+        return Image.fromarray(half.astype(np.uint8))
+    return Image.fromarray(_flow(before, frame.pixels))
+
+
+def _flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    import cv2
+
+    scale = min(1.0, _FLOW_SIDE / min(after.shape[:2]))
+    size = (max(16, round(after.shape[1] * scale)), max(16, round(after.shape[0] * scale)))
+    grey = [
+        cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        for pixels in (before, after)
+    ]
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    flow = dis.calc(grey[0], grey[1], None) / _MOST_FLOW  # type: ignore[call-overload]
+    colours = np.dstack([flow / 2 + 0.5, np.linalg.norm(flow, axis=-1)])
+    return np.asarray(255 * colours.clip(0, 1), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """Reads clips as pictures of one stream, for `common.features.cached_features`.
+
+    Args:
+        stream: what the pictures show.
+        frames: T; `OVERSAMPLING` times as many are read.
+        view: 0 is the clip as it is; any other number moves, turns and scales the whole clip by chance,
+            the same way for the same file and number.
+        flip: mirror odd views.
+    """
+
+    stream: StreamKind
+    frames: int
+    view: int = 0
+    flip: bool = False
+
+    def __call__(
+        self, paths: Sequence[Path], preprocess: Preprocess, batch_size: int, workers: int
+    ) -> Iterator[ImageBatch]:
+        """One batch a clip, read ahead by threads."""
+
+        def read(path: Path) -> torch.Tensor | VideoError:
+            try:
+                return self.read(path, preprocess)
+            except VideoError as error:
+                return error
+
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            queue: deque[tuple[int, Future[torch.Tensor | VideoError]]] = deque()
+            for i, path in [*enumerate(paths), *[(-1, Path())] * 3]:
+                if i >= 0:
+                    queue.append((i, pool.submit(read, path)))
+                if len(queue) > 3 or (i < 0 and queue):
+                    first, future = queue.popleft()
+                    pixels = future.result()
+                    if isinstance(pixels, VideoError):
+                        yield ImageBatch([], torch.empty(0), {first: pixels})
+                    else:
+                        yield ImageBatch([first] * len(pixels), pixels, {})
+
+    def read(self, path: Path, preprocess: Preprocess) -> torch.Tensor:
+        """The pictures of one clip (T', 3, H, W), channels_last. Raises VideoError."""
+        frames = read_clip(path, self.frames)
+        pictures = [
+            picture(frame, frames[i - 1] if i else None, self.stream) for i, frame in enumerate(frames)
+        ]
+        if self.view:
+            pictures = self._move(path, pictures)
+        return torch.stack([preprocess(p) for p in pictures]).contiguous(memory_format=torch.channels_last)
+
+    def _move(self, path: Path, pictures: list[Image.Image]) -> list[Image.Image]:
+        digest = hashlib.sha256(f"{path.name} {self.view}".encode()).digest()
+        random = np.random.default_rng(list(digest[:8]))
+        width, height = pictures[0].size
+        angle, scale = np.radians(random.uniform(-7, 7)), random.uniform(0.85, 1.2)
+        shift = random.uniform(-0.1, 0.1, 2) * (width, height)
+        # output (x, y) -> input, around the middle (PIL's affine is the inverse map)
+        a, b = np.cos(angle) / scale, np.sin(angle) / scale
+        x, y = width / 2 - shift[0], height / 2 - shift[1]
+        matrix = (a, b, width / 2 - a * x - b * y, -b, a, height / 2 + b * x - a * y)
+        fill = {"appearance": (0, 0, 0), "difference": (128, 128, 128), "flow": (127, 127, 0)}[self.stream]
+        moved = [
+            p.transform(p.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
+            for p in pictures
+        ]
+        if self.flip and self.view % 2:
+            moved = [p.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for p in moved]
+        return moved
+
+
+class ClipBatch(NamedTuple):
+    """Cached features of clips, with more frames than the network sees."""
+
+    features: torch.Tensor
+    """(N, S, T', L, C), 0 behind a clip's length"""
+    lengths: torch.Tensor
+    """(N,) frames of each clip"""
+    labels: torch.Tensor
+    """(N,) class, or -1 for a label that train does not have"""
+    rows: list[int]
+    """Position of each clip in the data set."""
+
+
+class ClipDataset(Dataset[tuple[torch.Tensor, int, int]]):
+    """Features and label of each clip.
+
+    Args:
+        stores: of each stream, features and rows by clip.
+        labels: class of each clip.
+    """
+
+    def __init__(self, stores: Sequence[tuple[FeatureStore, Sequence[range]]], labels: Sequence[int]) -> None:
+        self.stores, self.labels = stores, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int, int]:
+        streams = [torch.stack([store[row] for row in rows[i]]) for store, rows in self.stores]
+        return torch.stack(streams), self.labels[i], i
+
+
+def collate(items: Sequence[tuple[torch.Tensor, int, int]]) -> ClipBatch:
+    """Pad clips to the longest."""
+    clips, labels, rows = zip(*items, strict=True)
+    lengths = torch.tensor([clip.shape[1] for clip in clips])
+    features = clips[0].new_zeros(len(clips), len(clips[0]), int(lengths.max()), *clips[0].shape[2:])
+    for i, clip in enumerate(clips):
+        features[i, :, : clip.shape[1]] = clip
+    return ClipBatch(features, lengths, torch.tensor(labels), list(rows))
+
+
+def sample(
+    features: torch.Tensor, lengths: torch.Tensor, count: int, *, jitter: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take `count` frames of each clip, one from each of as many equal parts; all of a clip that has fewer.
+
+    Args:
+        features: (N, S, T', L, C).
+        lengths: (N,).
+        count: T.
+        jitter: a random frame of each part (temporal segments, Wang et al. 2016, section 3.1), in place of
+            the middle one.
+
+    Returns:
+        features (N, S, T, L, C), lengths (N,).
+    """
+    steps = torch.arange(count)
+    moment = torch.rand(len(lengths), count) if jitter else torch.full((len(lengths), count), 0.5)
+    spread = ((steps + moment) / count * lengths[:, None]).long()
+    positions = torch.where(lengths[:, None] > count, spread, steps).clamp(max=features.shape[2] - 1)
+    rows = torch.arange(len(lengths))[:, None, None]
+    streams = torch.arange(features.shape[1])[:, None]
+    return features[rows, streams, positions[:, None]], lengths.clamp(max=count)
+
+
+class VideoData(pl.LightningDataModule):
+    """Train and val clips, with the features of a frozen encoder.
+
+    Args:
+        parts: `train` and `val`.
+        labels: names of the classes.
+        encoder: frozen.
+        cache: folder of the feature cache.
+        streams: what the encoder is shown.
+        frames: T.
+        views: copies of each training clip, the first as it is, the others moved by chance.
+        flip: mirror odd views.
+        moved: clips of which there are such copies; by default those of train. The folds of one set share
+            the cache if each names all clips.
+        batch_size: clips a step over all processes.
+        workers: loading processes.
+        seed: of the order of training.
+        device: where features are computed.
+    """
+
+    def __init__(
+        self,
+        parts: dict[str, list[Clip]],
+        labels: Sequence[str],
+        encoder: Any,
+        cache: Path,
+        *,
+        streams: Sequence[StreamKind],
+        frames: int,
+        views: int,
+        flip: bool,
+        moved: Sequence[Clip] = (),
+        batch_size: int,
+        workers: int,
+        seed: int,
+        device: str,
+    ) -> None:
+        super().__init__()
+        self.parts, self.encoder, self.cache = parts, encoder, cache
+        self.ids = {label: i for i, label in enumerate(labels)}
+        self.streams, self.frames, self.views, self.flip = streams, frames, views, flip
+        self.moved = moved or parts["train"]
+        self.batch_size, self.workers, self.seed, self.device = batch_size, workers, seed, device
+        self.datasets: dict[str, ConcatDataset[Any]] = {}
+
+    def prepare_data(self) -> None:
+        """Fill the feature cache, in one process only."""
+        errors = [error for *_, found in self._features() for error in found]
+        for error in dict.fromkeys(errors):
+            print(f"  left out {error}", flush=True)
+
+    def _features(self) -> Iterator[tuple[int, FeatureStore, dict[Path, range], list[str]]]:
+        """View, features, rows by clip, errors: of each view and stream."""
+        for view, stream in product(range(self.views), self.streams):
+            clips = self.moved if view else [clip for part in self.parts.values() for clip in part]
+            paths = [clip.path for clip in clips]
+            reader = ClipReader(stream, self.frames, view, self.flip)
+            variant = str(reader)
+            place = self.cache / hashlib.sha256(variant.encode()).hexdigest()[:8]
+            store, rows, errors = cached_features(
+                paths,
+                self.encoder,
+                place,
+                read=reader,
+                variant=variant,
+                workers=self.workers,
+                device=self.device,
+            )
+            yield view, store, {paths[i]: of_clip for i, of_clip in rows.items()}, errors
+
+    def setup(self, stage: str) -> None:
+        """Open the cache and number the labels."""
+        views: dict[int, list[tuple[FeatureStore, dict[Path, range]]]] = {}
+        for view, store, rows, _ in self._features():
+            views.setdefault(view, []).append((store, rows))
+        for name, clips in self.parts.items():
+            readable = [clip for clip in clips if clip.path in views[0][0][1]]
+            labels = [self.ids.get(clip.label, -1) for clip in readable]
+            self.datasets[name] = ConcatDataset(
+                ClipDataset(
+                    [(store, [rows[clip.path] for clip in readable]) for store, rows in stores], labels
+                )
+                for view, stores in views.items()
+                if view == 0 or name == "train"
+            )
+
+    def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Any]:
+        world = self.trainer.world_size if self.trainer else 1
+        if self.batch_size % world:
+            raise UsageError(f"--batch-size {self.batch_size}: must be a multiple of the {world} processes")
+        dataset = self.datasets[name]
+        return DataLoader(
+            dataset,
+            self.batch_size // world,
+            sampler=EpochSampler(len(dataset), self.seed, shuffle=shuffle, trainer=self.trainer),
+            num_workers=self.workers,
+            collate_fn=collate,
+            persistent_workers=self.workers > 0,
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Each clip once."""
+        return self._loader("val", shuffle=False)

@@ -1,0 +1,168 @@
+"""Action classifiers: a frozen CNN sees the frames, an RNN reads what changes, a classifier names it.
+
+Notation: N clips, S streams, T frames, L = h * w grid places, C channels, P size of a place, D hidden size,
+K classes.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from common.encoder import Encoder
+from common.pretrained import PretrainedModel
+from common.recurrent import ConvLSTM, RecurrentEncoder
+from video.data import StreamKind
+
+HeadKind = Literal["mean", "rnn", "lstm", "gru", "convlstm"]
+Pool = Literal["last", "mean", "attention"]
+Fusion = Literal["late", "early"]
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """Sizes of an action classifier."""
+
+    streams: tuple[StreamKind, ...] = ("appearance",)
+    frames: int = 24
+    head: HeadKind = "gru"
+    bidirectional: bool = True
+    pool: Pool = "attention"
+    fusion: Fusion = "late"
+    place_size: int = 64
+    hidden_size: int = 256
+    dropout: float = 0.5
+
+
+class Head(nn.Module):
+    """Frames of one stream (or of all, side by side) -> one logit a class.
+
+    - `mean`: each frame by itself, then the mean; the control that cannot know the order.
+    - `rnn`, `lstm`, `gru`: an RNN over the frames (LRCN, Donahue et al. 2015), then `pool` over time.
+    - `convlstm`: a ConvLSTM over the feature maps (Shi et al. 2015); the mean of its last map.
+
+    `attention` is a softmax over the frames' scores (Yang et al. 2016, "Hierarchical attention networks").
+
+    Args:
+        config: sizes.
+        channels: C, of all its streams together.
+        grid: h, w.
+        classes: K.
+    """
+
+    def __init__(self, config: ClipConfig, channels: int, grid: tuple[int, int], classes: int) -> None:
+        super().__init__()
+        self.kind, self.pool, self.grid = config.head, config.pool, grid
+        size = config.hidden_size
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(channels)
+        self.place = nn.Linear(channels, config.place_size)
+        if config.head == "convlstm":
+            self.maps = ConvLSTM(config.place_size, size)
+            width = size
+        else:
+            self.frame = nn.Linear(config.place_size * grid[0] * grid[1], size)
+            width = size
+        if config.head in ("rnn", "lstm", "gru"):
+            self.reader = RecurrentEncoder(config.head, size, size, bidirectional=config.bidirectional)
+            width = self.reader.output_size
+            if config.pool == "attention":
+                self.key, self.score = nn.Linear(width, size), nn.Linear(size, 1, bias=False)
+        self.classify = nn.Linear(width, classes)
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """features (N, T, L, C), lengths (N,) -> logits (N, K)."""
+        places = torch.relu(self.place(self.norm(features)))  # N, T, L, P
+        if self.kind == "convlstm":
+            maps = places.transpose(2, 3).unflatten(3, self.grid)  # N, T, P, h, w
+            last = self.maps(self.dropout(maps), lengths)  # N, D, h, w
+            return self.classify(self.dropout(last.mean(dim=(2, 3))))
+        frames = torch.relu(self.frame(self.dropout(places.flatten(2))))  # N, T, L * P -> N, T, D
+        inside = (torch.arange(frames.shape[1], device=frames.device) < lengths[:, None])[..., None]
+        if self.kind == "mean":
+            known = (frames * inside).sum(dim=1) / lengths[:, None]
+        else:
+            outputs, last = self.reader(self.dropout(frames), lengths)
+            if self.pool == "last":
+                known = last
+            elif self.pool == "mean":
+                known = outputs.sum(dim=1) / lengths[:, None]
+            else:
+                scores = self.score(torch.tanh(self.key(outputs))).masked_fill(~inside, -torch.inf)
+                known = (scores.float().softmax(dim=1).to(outputs.dtype) * outputs).sum(dim=1)
+        return self.classify(self.dropout(known))
+
+
+class ClipNetwork(nn.Module):
+    """Features of a clip's streams -> one logit a class.
+
+    `early` fusion lays the streams' channels side by side; `late` has a head a stream and adds their logits
+    (the two-stream networks of Simonyan & Zisserman 2014 average scores).
+
+    Args:
+        config: sizes.
+        channels: C of one stream.
+        grid: h, w.
+        classes: K.
+    """
+
+    def __init__(self, config: ClipConfig, channels: int, grid: tuple[int, int], classes: int) -> None:
+        super().__init__()
+        streams = len(config.streams)
+        self.late = config.fusion == "late"
+        heads, channels = (streams, channels) if self.late else (1, channels * streams)
+        self.heads = nn.ModuleList(Head(config, channels, grid, classes) for _ in range(heads))
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """features (N, S, T, L, C), lengths (N,) -> logits (N, K). Frames behind a length change nothing."""
+        if not self.late:
+            features = features.permute(0, 2, 3, 1, 4).flatten(3).unsqueeze(1)  # N, 1, T, L, S * C
+        logits = [head(features[:, i], lengths) for i, head in enumerate(self.heads)]
+        return torch.stack(logits).sum(dim=0)
+
+
+class VideoModel(PretrainedModel):
+    """A frozen encoder, a network over its features, and the names of the classes.
+
+    Args:
+        encoder: looks at each picture of each stream.
+        config: sizes of the network.
+        labels: names of the K classes.
+        clip_seconds: median length of a training clip, the window for long recordings.
+    """
+
+    task = "video"
+
+    def __init__(
+        self, encoder: Encoder, config: ClipConfig, labels: list[str], clip_seconds: float = 2.0
+    ) -> None:
+        super().__init__()
+        self.encoder: Encoder = encoder
+        self.config, self.labels, self.clip_seconds = config, labels, clip_seconds
+        preprocess, stride = encoder.preprocess, encoder.stride
+        grid = (-(-preprocess.height // stride), -(-preprocess.width // stride))
+        self.network = ClipNetwork(config, encoder.out_channels, grid, len(labels))
+
+    def architecture(self) -> dict[str, Any]:
+        """Sizes, preprocessing and labels."""
+        network: dict[str, Any] = json.loads(json.dumps(asdict(self.config)))
+        return {
+            "encoder": self.encoder.name,
+            "preprocess": self.encoder.preprocess.to_dict(),
+            "network": network,
+            "labels": self.labels,
+            "clip_seconds": self.clip_seconds,
+        }
+
+    @classmethod
+    def from_architecture(cls, values: dict[str, Any]) -> "VideoModel":
+        """Build with random weights."""
+        encoder = Encoder(values["encoder"]).with_preprocess(values["preprocess"]).freeze()
+        config = ClipConfig(**{**values["network"], "streams": tuple(values["network"]["streams"])})
+        return cls(encoder, config, values["labels"], values["clip_seconds"])
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Preprocessed pictures (F, 3, H, W) -> features (F, L, C)."""
+        return self.encoder(images).flatten(2).transpose(1, 2)

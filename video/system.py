@@ -1,0 +1,81 @@
+"""Training an action classifier: loss, validation in order and shuffled, optimiser."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+
+from common.training import TrainConfig, gather, global_sum, one_cycle
+from video.data import ClipBatch, sample
+from video.model import VideoModel
+
+
+def shuffle_frames(features: torch.Tensor, lengths: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """features (N, S, T, L, C), lengths (N,) -> the same frames of each clip in random order.
+
+    All streams of a clip in the same order; a frame's own motion picture moves with it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = features.clone()
+    for i, length in enumerate(lengths.tolist()):
+        shuffled[i, :, :length] = features[i][:, torch.randperm(length, generator=generator)]
+    return shuffled
+
+
+class VideoSystem(pl.LightningModule):
+    """Cross entropy with label smoothing; every epoch all of val is classified, in order and shuffled.
+
+    Args:
+        model: its network is trained; its encoder stays as it is.
+        config: learning rate and so on.
+        label_smoothing: probability given to all classes alike.
+    """
+
+    def __init__(self, model: VideoModel, config: TrainConfig, label_smoothing: float) -> None:
+        super().__init__()
+        self.network, self.frames = model.network, model.config.frames
+        self.config, self.label_smoothing = config, label_smoothing
+        self._right: list[tuple[int, bool, bool]] = []
+        self._losses: list[torch.Tensor] = []
+
+    def training_step(self, batch: ClipBatch, batch_index: int) -> torch.Tensor:
+        """Mean loss a clip over the whole batch, whatever process holds which part of it."""
+        features, lengths = sample(batch.features, batch.lengths, self.frames, jitter=True)
+        logits = self.network(features.float(), lengths).float()
+        loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing, reduction="sum")
+        clips = global_sum(torch.tensor(float(len(batch.labels))))
+        loss = loss * self.trainer.world_size / clips
+        self.log("train_loss_step", loss, batch_size=1)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's mean loss."""
+        self._losses = []
+
+    def on_train_epoch_end(self) -> None:
+        """The epoch's mean loss over all processes."""
+        self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / self.trainer.world_size)
+
+    def validation_step(self, batch: ClipBatch, batch_index: int) -> None:
+        """Classify each clip twice."""
+        features, lengths = sample(batch.features, batch.lengths, self.frames, jitter=False)
+        features = features.float()
+        right = [
+            (self.network(x, lengths).argmax(dim=-1) == batch.labels).tolist()
+            for x in (features, shuffle_frames(features, lengths))
+        ]
+        self._right += zip(batch.rows, *right, strict=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the clips of all processes, each once."""
+        right = {row: flags for row, *flags in gather(self._right)}
+        self._right = []
+        for i, name in enumerate(("top_1", "shuffled_top_1")):
+            self.log(name, 100 * sum(flags[i] for flags in right.values()) / len(right))
+        self.log("num_clips", float(len(right)))
+
+    def configure_optimizers(self) -> Any:
+        """AdamW and one cycle."""
+        return one_cycle(self.network.parameters(), self.config, self.trainer)
