@@ -57,8 +57,8 @@ class Head(nn.Module):
         self.kind, self.pool, self.grid = config.head, config.pool, grid
         size = config.hidden_size
         self.dropout = nn.Dropout(config.dropout)
-        self.norm = nn.LayerNorm(channels)
         self.place = nn.Linear(channels, config.place_size)
+        self.norm = nn.LayerNorm(config.place_size)
         if config.head == "convlstm":
             self.maps = ConvLSTM(config.place_size, size)
             width = size
@@ -74,7 +74,7 @@ class Head(nn.Module):
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """features (N, T, L, C), lengths (N,) -> logits (N, K)."""
-        places = torch.relu(self.place(self.norm(features)))  # N, T, L, P
+        places = torch.relu(self.norm(self.place(features)))  # N, T, L, P
         if self.kind == "convlstm":
             maps = places.transpose(2, 3).unflatten(3, self.grid)  # N, T, P, h, w
             last = self.maps(self.dropout(maps), lengths)  # N, D, h, w

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The study of the README: heads x streams on UTD-MHAD, train subjects 1, 3, 5 -> val subject 7.
+#
+#     bash benchmarks/video_study.sh UTD_MHAD RUNS [TRAINING FLAGS ...]
+#
+# RUNS gets the run folders; reports/ gets a file a row. The features are computed once and shared.
+set -euo pipefail
+data=$1 runs=$2
+shift 2
+
+row() { # name, seed, training flags ...
+    local name=$1 seed=$2
+    shift 2
+    python scripts/train_video.py --data "$data" --out "$runs/${name}_$seed" --seed "$seed" --patience 0 "$@"
+    python scripts/evaluate_video.py --data "$data" --model "$runs/${name}_$seed" \
+        --report "reports/video_utd_${name}_seed$seed.json" --confusion "$runs/${name}_$seed/confusion.png"
+}
+
+for seed in 0 1; do
+    for head in mean gru; do
+        row "${head}_both" "$seed" --head "$head" "$@"
+        row "${head}_appearance" "$seed" --head "$head" --streams appearance "$@"
+        row "${head}_difference" "$seed" --head "$head" --streams difference "$@"
+    done
+    for head in rnn lstm convlstm; do row "${head}_both" "$seed" --head "$head" "$@"; done
+done
