@@ -105,25 +105,27 @@ class RecurrentEncoder(nn.Module):
 
         Outputs behind a row's length are 0. The last state of the backward direction is the one at the start.
         """
-        rows, steps = inputs.shape[:2]
-        if lengths is None:
-            lengths = torch.full((rows,), steps)
-        lengths = lengths.to(inputs.device)
-        step = torch.arange(steps, device=inputs.device)
-        turned = (lengths[:, None] - 1 - step) % steps  # R, T: within its length, each row from its end
+        steps = inputs.shape[1]
+        turned = None
+        if lengths is not None:
+            lengths = lengths.to(inputs.device)
+            step = torch.arange(steps, device=inputs.device)
+            turned = (lengths[:, None] - 1 - step) % steps  # R, T: within its length, each row from its end
         layer: Any
         for depth, layer in enumerate(self.layers):
             if depth:
                 inputs = self.dropout(inputs)
             read = [layer[0](inputs)[0]]
             if self.bidirectional:
-                read.append(_take(layer[1](_take(inputs, turned))[0], turned))
+                read.append(_turn(layer[1](_turn(inputs, turned))[0], turned))
             inputs = torch.cat(read, dim=-1)  # R, T, B*D
         size = inputs.shape[-1] // (1 + self.bidirectional)
-        last = _take(inputs, lengths[:, None] - 1)[:, 0]  # R, B*D
+        last = inputs[:, -1] if lengths is None else _take(inputs, lengths[:, None] - 1)[:, 0]  # R, B*D
         if self.bidirectional:
             last = torch.cat([last[:, :size], inputs[:, 0, size:]], dim=-1)
-        return inputs * (step < lengths[:, None])[..., None], last
+        if lengths is not None:
+            inputs = inputs * (step < lengths[:, None])[..., None]
+        return inputs, last
 
 
 class ConvLSTM(nn.Module):
@@ -157,6 +159,11 @@ class ConvLSTM(nn.Module):
             hidden = torch.where(going_on, torch.sigmoid(shown) * torch.tanh(written), hidden)
             memory = torch.where(going_on, written, memory)
         return hidden
+
+
+def _turn(sequences: torch.Tensor, turned: torch.Tensor | None) -> torch.Tensor:
+    """sequences (R, T, D) in the order of steps `turned` (R, T), or from their end."""
+    return sequences.flip(1) if turned is None else _take(sequences, turned)
 
 
 def _take(sequences: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:

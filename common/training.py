@@ -175,12 +175,16 @@ def gather(value: list[Any]) -> list[Any]:
 
 
 def one_cycle(parameters: Any, config: TrainConfig, trainer: pl.Trainer) -> dict[str, Any]:
-    """AdamW under a one-cycle schedule over the whole run, as `configure_optimizers` returns it."""
+    """AdamW under a one-cycle schedule over the whole run, as `configure_optimizers` returns it.
+
+    A group of parameters with an `lr` of its own has its peak there.
+    """
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     # trainer.estimated_stepping_batches would draw the first batches before a checkpoint has set the epoch
     loader: Any = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
     steps = max(2, config.epochs * len(loader))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -1,0 +1,89 @@
+"""Tell what each pixel of a picture shows.
+
+    python scripts/segment.py street.jpg --out segmented
+    python scripts/segment.py FOLDER "more/*.jpg" --json
+
+Prints the share of each class. With --out it writes NAME.labels.png (class ids with a palette) and
+NAME.overlay.png (the picture under its classes, with a legend) for each picture.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from common.cli import run
+from common.device import Precision
+from common.errors import ImageError, UsageError
+from common.images import find_images
+from segmentation import Segmenter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Flags."""
+
+    paths: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Pictures, patterns or folders."""
+    model: str = "camvid"
+    """A bundled model, a model or run folder, or user/name on the hub."""
+    out: Path | None = None
+    """Folder for the label and overlay PNGs."""
+    json: bool = False
+    """Print one JSON object a picture."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    precision: Precision = "auto"
+    """auto (bf16 where the hardware has it), bf16 or fp32."""
+
+
+def main(config: Config) -> int:
+    """Segment each picture; 1 if one could not be read."""
+    paths = find_images(config.paths)
+    names = _names(paths) if config.out else {}
+    segmenter = Segmenter.from_pretrained(config.model, config.device, config.precision)
+    if config.out is not None:
+        config.out.mkdir(parents=True, exist_ok=True)
+    code = 0
+    for path in paths:
+        try:
+            found = segmenter.segment(path)
+        except ImageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = 1
+            continue
+        files = {}
+        if config.out is not None:
+            from segmentation.drawing import draw_overlay, save_labels
+
+            files = {kind: config.out / f"{names[path]}.{kind}.png" for kind in ("labels", "overlay")}
+            save_labels(found, files["labels"])
+            draw_overlay(path, found, files["overlay"])
+        if config.json:
+            shares = {name: round(share, 4) for name, share in found.shares.items()}
+            written = {kind: str(file) for kind, file in files.items()}
+            print(
+                json.dumps({"image": str(path), "shares": shares, **written}, ensure_ascii=False), flush=True
+            )
+        else:
+            shown = ", ".join(f"{name} {share:.1%}" for name, share in found.shares.items())
+            print(f"{path}\t{shown}", flush=True)
+    return code
+
+
+def _names(paths: list[Path]) -> dict[Path, str]:
+    """What each picture's PNGs are called. Raises UsageError where two would be the same."""
+    names = {path: path.stem for path in paths}
+    taken: dict[str, Path] = {}
+    for path, name in names.items():
+        if name in taken:
+            raise UsageError(f"--out: {taken[name]} and {path} would both be written to {name}.*.png")
+        taken[name] = path
+    return names
+
+
+if __name__ == "__main__":
+    run(main, Config, __doc__)

@@ -1,0 +1,6 @@
+"""Semantic segmentation: a CNN encoder, RNNs that sweep its feature map, a light decoder."""
+
+from segmentation.renet import ReNet
+from segmentation.segmenter import Segmentation, Segmenter
+
+__all__ = ["ReNet", "Segmentation", "Segmenter"]

@@ -1,0 +1,286 @@
+"""Pictures with a class for each pixel: the folder reader, joint augmentation, batches.
+
+Notation: N pictures, H x W pixels, K classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from common.errors import DataError, ImageError, UsageError
+from common.images import IMAGE_SUFFIXES, Preprocess, load_image
+from common.reading import Dropped
+from common.training import EpochSampler, epochs_trained
+
+CLASSES = "classes.txt"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and its label."""
+
+    image: Path
+    label: Path
+    size: tuple[int, int]
+    """Width and height of both."""
+    counts: tuple[int, ...]
+    """Pixels of each class."""
+
+
+def read_classes(data: Path) -> list[str]:
+    """Names in `classes.txt`, one a line; the first is class 0. Raises UsageError, DataError."""
+    if not data.is_dir():
+        raise UsageError(f"--data {data}: no such folder")
+    file = data / CLASSES
+    if not file.is_file():
+        raise UsageError(f"--data {data}: no {CLASSES} in it (a class name a line, the first is class 0)")
+    names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if len(names) < 2 or len(names) > 256:
+        raise DataError(f"{file}: {len(names)} names; expected 2 to 256, one a line")
+    return names
+
+
+def read_scenes(data: Path, split: str, classes: int, ignore_label: int) -> list[Scene]:
+    """Read `SPLIT/images` and `SPLIT/labels` (PNG of class ids), and print what was dropped and why.
+
+    Args:
+        data: the folder.
+        split: train, val, ...
+        classes: K.
+        ignore_label: class id that counts for nothing.
+
+    Raises:
+        UsageError: no such folder or part.
+        DataError: nothing is left of it.
+    """
+    images, labels = data / split / "images", data / split / "labels"
+    if not images.is_dir() or not labels.is_dir():
+        raise UsageError(
+            f"--data {data}: holds no {split!r} part; expected {split}/images and {split}/labels"
+        )
+    dropped = Dropped()
+    pictures = [p for p in sorted(images.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
+    lonely = {p.stem for p in labels.glob("*.png")} - {p.stem for p in pictures}
+    for stem in sorted(lonely):
+        dropped.add("label without a picture", f"{stem}.png")
+    scenes = []
+    for picture in pictures:
+        label = labels / f"{picture.stem}.png"
+        try:
+            with Image.open(picture) as opened:
+                size = opened.size
+            ids = read_label(label)
+            if ids.shape != (size[1], size[0]):
+                raise DataError(f"label has another size than its picture, {ids.shape[::-1]} and {size}")
+            counts = np.bincount(ids.ravel(), minlength=classes)
+            unknown = [i for i in np.flatnonzero(counts) if i >= classes and i != ignore_label]
+            if unknown:
+                raise DataError(
+                    f"class ids that {CLASSES} does not name, {unknown[0]} (--ignore-label {ignore_label})"
+                )
+            if ignore_label < classes:
+                counts[ignore_label] = 0
+            if not counts[:classes].any():
+                raise DataError("nothing but the ignored label")
+            scenes.append(Scene(picture, label, size, tuple(counts[:classes].tolist())))
+        except DataError as error:
+            reason, _, detail = str(error).partition(", ")
+            dropped.add(reason, f"{picture.name} {detail}".strip())
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            dropped.add("damaged picture", picture.name)
+    summary = f"{split}: {len(scenes):,} pictures\n{dropped}"
+    if not scenes:
+        raise DataError(f"{data}: nothing is left to use\n{summary}")
+    print(summary, flush=True)
+    return scenes
+
+
+def read_label(file: Path) -> np.ndarray:
+    """Class ids (H, W) of a grey or palette PNG. Raises DataError."""
+    if not file.is_file():
+        raise DataError("label is missing")
+    try:
+        with Image.open(file) as opened:
+            if opened.mode not in ("L", "P", "1", "I;16", "I"):
+                raise DataError(
+                    f"label is a colour picture; save class ids as 8-bit grey or palette, mode {opened.mode}"
+                )
+            return np.asarray(opened).astype(np.int64)
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"label is damaged, {error}") from None
+
+
+def fitted(preprocess: Preprocess, width: int, height: int) -> Preprocess:
+    """The preprocessing of a picture of this size: its shape is kept, its area becomes the model's own.
+
+    >>> own = Preprocess(360, 480, (0.0,) * 3, (1.0,) * 3)
+    >>> fitted(own, 960, 720).width
+    480
+    """
+    scale = (preprocess.height * preprocess.width / (height * width)) ** 0.5
+    return replace(preprocess, height=max(1, round(height * scale)), width=max(1, round(width * scale)))
+
+
+def class_weights(scenes: Sequence[Scene], power: float) -> torch.Tensor:
+    """(K,) weights of the loss: (median frequency / frequency)^power, 0 for a class that never occurs.
+
+    Power 1 is median frequency balancing (Eigen & Fergus 2015, section 6.3.2), 0 weighs all pixels alike. A
+    frequency is a class's pixels over all pixels of the pictures in which it occurs.
+    """
+    counts = np.array([scene.counts for scene in scenes], dtype=np.float64)
+    around = ((counts > 0) * counts.sum(axis=1, keepdims=True)).sum(axis=0)
+    frequency = counts.sum(axis=0) / np.maximum(around, 1)
+    present = frequency > 0
+    weights = np.zeros(len(frequency))
+    weights[present] = (np.median(frequency[present]) / frequency[present]) ** power
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+class SceneBatch(NamedTuple):
+    """What the model trains on, or is scored on."""
+
+    images: torch.Tensor
+    """(N, 3, H, W), preprocessed"""
+    labels: torch.Tensor
+    """(N, H, W) class ids; for val at the labels' own size"""
+    indices: list[int]
+
+
+class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
+    """Scenes as tensors; those of train are scaled, cropped, mirrored and recoloured by chance.
+
+    Args:
+        scenes: pictures with labels.
+        preprocess: as the model sees.
+        ignore_label: of pixels outside a picture.
+        crop: height and width of a crop; None leaves everything as it is.
+        scales: smallest and largest size, relative to the model's own.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        preprocess: Preprocess,
+        ignore_label: int,
+        crop: tuple[int, int] | None = None,
+        scales: tuple[float, float] = (0.5, 2.0),
+    ) -> None:
+        self.scenes, self.preprocess, self.ignore_label, self.crop = scenes, preprocess, ignore_label, crop
+        self.scales = scales
+        mean = [round(255 * value) for value in preprocess.mean]
+        fill = {tv_tensors.Image: mean, tv_tensors.Mask: ignore_label}
+        self.augment: Any = crop and v2.Compose(
+            [
+                v2.RandomCrop(crop, pad_if_needed=True, fill=fill),
+                v2.RandomHorizontalFlip(),
+                v2.ColorJitter(0.4, 0.4, 0.4, 0.05),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, draw: "tuple[int, int]") -> tuple[torch.Tensor, torch.Tensor, int]:
+        """draw: position and seed -> picture (3, H, W), ids (H, W), position. Raises ImageError."""
+        index, seed = draw
+        scene = self.scenes[index]
+        picture = load_image(scene.image)
+        if picture.size != scene.size:  # EXIF turned it; its label is as it is stored
+            raise ImageError(f"{scene.image}: turned by its EXIF data; save it upright")
+        label = torch.from_numpy(read_label(scene.label))
+        own = fitted(self.preprocess, *picture.size)
+        if not self.crop:
+            return own(picture), label, index
+        torch.manual_seed(seed)
+        low, high = self.scales
+        scale = low * (high / low) ** float(torch.rand(()))
+        size = [max(1, round(own.height * scale)), max(1, round(own.width * scale))]
+        resized = v2.functional.resize(tv_tensors.Image(picture), size, antialias=True)
+        ids = v2.functional.resize(tv_tensors.Mask(label), size)  # a mask takes the nearest pixel
+        pixels, ids = self.augment(resized, ids)
+        pixels = v2.functional.to_dtype(pixels, torch.float32, scale=True)
+        pixels = v2.functional.normalize(pixels, list(own.mean), list(own.std))
+        return pixels.as_subclass(torch.Tensor), ids.as_subclass(torch.Tensor), index
+
+
+class DrawSampler(EpochSampler):
+    """Draws of an epoch: position and a seed that no other draw has."""
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch = epochs_trained(self.trainer)
+        for index in super().__iter__():
+            yield index, hash((self.seed, epoch, index)) % 2**63
+
+
+def collate(items: Sequence[tuple[torch.Tensor, torch.Tensor, int]]) -> SceneBatch:
+    """Stack scenes that are equally large."""
+    images, labels, indices = zip(*items, strict=True)
+    pixels = torch.stack(images).contiguous(memory_format=torch.channels_last)
+    return SceneBatch(pixels, torch.stack(labels), list(indices))
+
+
+class SceneData(pl.LightningDataModule):
+    """Train and val scenes.
+
+    Args:
+        train: the scenes to learn from.
+        val: the scenes to be scored on, one at a time, at the labels' own size.
+        preprocess: as the model sees.
+        ignore_label: of pixels outside a picture.
+        crop: height and width of a training crop.
+        scales: smallest and largest size of a training picture, relative to the model's own.
+        batch_size: pictures a step over all processes.
+        workers: loading processes.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[Scene],
+        val: Sequence[Scene],
+        preprocess: Preprocess,
+        ignore_label: int,
+        *,
+        crop: tuple[int, int],
+        scales: tuple[float, float],
+        batch_size: int,
+        workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.train_scenes = SceneDataset(train, preprocess, ignore_label, crop, scales)
+        self.val_scenes = SceneDataset(val, preprocess, ignore_label)
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+
+    def _loader(self, dataset: SceneDataset, batch_size: int, *, shuffle: bool) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size,
+            sampler=DrawSampler(len(dataset), self.seed, shuffle=shuffle, trainer=self.trainer),
+            num_workers=self.workers,
+            collate_fn=collate,
+            persistent_workers=self.workers > 0,
+            drop_last=shuffle and len(dataset) >= batch_size,  # a last batch of one upsets BatchNorm
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled and augmented."""
+        world = self.trainer.world_size if self.trainer else 1
+        if self.batch_size % world:
+            raise UsageError(f"--batch-size {self.batch_size}: must be a multiple of the {world} processes")
+        return self._loader(self.train_scenes, self.batch_size // world, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Each scene once, as it is."""
+        return self._loader(self.val_scenes, 1, shuffle=False)

@@ -1,0 +1,58 @@
+"""Pictures of a segmentation: label PNG with a palette, overlay with a legend."""
+
+import colorsys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from common.images import ImageSource, load_image
+from segmentation.segmenter import Segmentation
+
+_LEAST_SIDE = 480  # pixels of the longer side of an overlay: smaller pictures are enlarged
+_ROW = 18  # pixels of a line of the legend
+
+
+def palette(classes: int) -> np.ndarray:
+    """Colours that are easily told apart, uint8 (classes, 3): hues by the golden ratio, two brightnesses."""
+    colours = [
+        colorsys.hsv_to_rgb(i * 0.618034 % 1, (0.85, 0.55)[i % 2], (0.95, 0.7)[i // 2 % 2])
+        for i in range(classes)
+    ]
+    return (np.array(colours) * 255).round().astype(np.uint8)
+
+
+def save_labels(found: Segmentation, out: Path) -> None:
+    """Write class ids as a palette PNG: a viewer shows colours, a program reads ids. Raises OSError."""
+    image = Image.fromarray(found.labels, mode="P")
+    image.putpalette(palette(len(found.classes)).tobytes())
+    image.save(out, format="PNG")
+
+
+def draw_overlay(source: ImageSource, found: Segmentation, out: Path) -> None:
+    """Write a PNG: the picture under the colours of its classes, with a legend below that gives their shares.
+
+    Raises:
+        ImageError: the picture cannot be read.
+        OSError: `out` cannot be written.
+    """
+    picture = load_image(source)
+    colours = palette(len(found.classes))
+    blended = 0.5 * np.asarray(picture) + 0.5 * colours[found.labels]
+    shown = Image.fromarray(blended.round().astype(np.uint8))
+    scale = max(1.0, _LEAST_SIDE / max(shown.size))
+    shown = shown.resize((round(shown.width * scale), round(shown.height * scale)))
+    font = ImageFont.load_default(12)
+    entries = [(found.classes.index(name), f"{name} {share:.1%}") for name, share in found.shares.items()]
+    column = 28 + max(round(font.getlength(text)) for _, text in entries)
+    width = max(shown.width, column)
+    columns = width // column
+    rows = -(-len(entries) // columns)
+    sheet = Image.new("RGB", (width, shown.height + rows * _ROW + 8), "white")
+    sheet.paste(shown, (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    for i, (number, text) in enumerate(entries):
+        x, y = i % columns * column, shown.height + 4 + i // columns * _ROW
+        draw.rectangle((x + 4, y + 2, x + 16, y + 14), fill=tuple(colours[number].tolist()))
+        draw.text((x + 22, y + 1), text, "black", font)
+    sheet.save(out, format="PNG")

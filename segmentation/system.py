@@ -1,0 +1,81 @@
+"""Training a segmentation model: loss, validation at the labels' own size, optimiser."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+
+from common.training import TrainConfig, global_sum, one_cycle
+from segmentation.data import SceneBatch
+from segmentation.metrics import confusion, score_confusion
+from segmentation.model import SegmentationModel, upsample
+
+
+class SegmentationSystem(pl.LightningModule):
+    """Class-balanced cross entropy a pixel; val is scored over the whole set every epoch.
+
+    Args:
+        model: trained as a whole, its encoder more slowly.
+        config: learning rate and so on.
+        weights: (K,) of the classes.
+        encoder_rate: learning rate of the encoder, relative to the rest.
+    """
+
+    def __init__(
+        self, model: SegmentationModel, config: TrainConfig, weights: torch.Tensor, encoder_rate: float
+    ) -> None:
+        super().__init__()
+        self.model, self.config, self.encoder_rate = model, config, encoder_rate
+        self.register_buffer("weights", weights, persistent=False)
+        self._losses: list[torch.Tensor] = []
+        self._counts = torch.zeros(0)
+
+    def training_step(self, batch: SceneBatch, batch_index: int) -> torch.Tensor:
+        """Weighted mean loss over the pixels of the whole batch, whatever process holds which part of it."""
+        ignored = self.model.ignore_label
+        logits = upsample(self.model(batch.images), *batch.labels.shape[1:])
+        weights: Any = self.weights
+        loss = F.cross_entropy(logits, batch.labels, weights, ignore_index=ignored, reduction="sum")
+        counted = batch.labels[batch.labels != ignored]
+        total = global_sum(weights[counted].sum()).clamp(min=1e-6)
+        loss = loss * self.trainer.world_size / total
+        self.log("train_loss_step", loss, batch_size=1)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's mean loss."""
+        self._losses = []
+
+    def on_train_epoch_end(self) -> None:
+        """The epoch's mean loss over all processes."""
+        self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / self.trainer.world_size)
+
+    def on_validation_epoch_start(self) -> None:
+        """Empty the confusion matrix."""
+        classes = len(self.model.classes)
+        self._counts = torch.zeros(classes, classes, dtype=torch.long, device=self.device)
+
+    def validation_step(self, batch: SceneBatch, batch_index: int) -> None:
+        """Count the pixels of each scene."""
+        found = upsample(self.model(batch.images), *batch.labels.shape[1:]).argmax(dim=1)
+        self._counts += confusion(found, batch.labels, len(self.model.classes), self.model.ignore_label)
+
+    def on_validation_epoch_end(self) -> None:
+        """Scores over the counts of all processes."""
+        scores: dict[str, Any] = score_confusion(global_sum(self._counts), self.model.classes)
+        for name in ("mean_iou", "pixel_accuracy", "class_accuracy"):
+            self.log(name, scores[name])
+
+    def configure_optimizers(self) -> Any:
+        """AdamW and one cycle; no decay on norms and biases."""
+        groups = []
+        for module, rate in ((self.model.encoder, self.encoder_rate), (self.model.network, 1.0)):
+            for decays in (True, False):
+                chosen = [p for p in module.parameters() if (p.ndim > 1) == decays]
+                decay = self.config.weight_decay if decays else 0.0
+                groups.append(
+                    {"params": chosen, "lr": rate * self.config.learning_rate, "weight_decay": decay}
+                )
+        return one_cycle(groups, self.config, self.trainer)

@@ -1,0 +1,118 @@
+"""Train a segmentation model from flags: what `scripts/train_segmentation.py` calls."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from common.cli import command_line
+from common.encoder import DEFAULT_ENCODER, Encoder
+from common.errors import UsageError
+from common.pretrained import parameter_count
+from common.recurrent import CellKind
+from common.training import TrainConfig, fit, prepare_run
+from segmentation.data import SceneData, class_weights, read_classes, read_scenes
+from segmentation.model import ContextKind, SegmentationModel, SegmenterConfig
+from segmentation.system import SegmentationSystem
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationConfig(TrainConfig):
+    """Flags of segmentation."""
+
+    data: Path
+    """Folder with classes.txt and {train,val}/{images,labels}; labels are PNGs of class ids."""
+    ignore_label: int = 255
+    """Class id that counts for nothing."""
+    encoder: str = DEFAULT_ENCODER
+    """A convolutional backbone of timm; it is trained on."""
+    encoder_weights: str | None = None
+    """File with the encoder's weights (safetensors, or a checkpoint that torch reads with weights_only)."""
+    encoder_rate: float = 0.3
+    """Learning rate of the encoder, relative to the rest."""
+    stride: int = 32
+    """Where the encoder is cut: 8, 16 or 32."""
+    context: ContextKind = "renet"
+    """renet (RNNs sweep the map), attention, conv, or none (the control)."""
+    context_layers: int = 1
+    """How many of them."""
+    cell: CellKind = "gru"
+    """gru, lstm or rnn; of renet."""
+    width: int = 128
+    """Channels of the decoder."""
+    dropout: float = 0.1
+    """On the map that is classified."""
+    image_size: tuple[int, int] = (360, 480)
+    """Height and width; each picture is scaled to this area and keeps its shape."""
+    crop: tuple[int, int] = (352, 352)
+    """Height and width of a training crop."""
+    scales: tuple[float, float] = (0.5, 2.0)
+    """Smallest and largest size of a training picture, relative to --image-size."""
+    balance: float = 0.5
+    """Power of the class weights: 0 weighs all pixels alike, 1 is median frequency balancing."""
+    learning_rate: float = 2e-3
+    """Peak of the one-cycle schedule (Smith & Topin 2018)."""
+    weight_decay: float = 0.01
+    """AdamW's decay, of all but norms and biases."""
+    batch_size: int = 8
+    """Pictures a step, over all processes together."""
+    init_from: Path | None = None
+    """Model or run folder to start from; its sizes and classes replace the flags."""
+    description: str = ""
+    """What the data set is and its terms, for the model card."""
+
+
+def train(config: SegmentationConfig) -> None:
+    """Train as the flags say. Raises UsageError, DataError, EncoderWeightsError, OSError."""
+    if not 0 < config.scales[0] <= config.scales[1]:
+        raise UsageError(f"--scales {config.scales}: expected the smallest and the largest, above 0")
+    if min(*config.image_size, *config.crop) < 32:
+        raise UsageError("--image-size and --crop: must be at least 32 pixels either way")
+    if config.width % 4 or config.context_layers < 1:
+        raise UsageError("--width must be a multiple of 4, --context-layers at least 1")
+    config = prepare_run(config)
+    pl.seed_everything(config.seed, verbose=False)
+    classes = read_classes(config.data)
+    parts = {
+        name: read_scenes(config.data, name, len(classes), config.ignore_label) for name in ("train", "val")
+    }
+    if config.limit:
+        parts = {name: scenes[: config.limit] for name, scenes in parts.items()}
+    model = _model(config, classes)
+    print(f"parameters: {parameter_count(model):,}", flush=True)
+    model.info = {
+        "data": config.description or config.data.resolve().name,
+        "pictures": len(parts["train"]),
+        "command": command_line(),
+        "seed": config.seed,
+    }
+    data = SceneData(
+        parts["train"],
+        parts["val"],
+        model.encoder.preprocess,
+        config.ignore_label,
+        crop=config.crop,
+        scales=config.scales,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        seed=config.seed,
+    )
+    weights = class_weights(parts["train"], config.balance)
+    system = SegmentationSystem(model, config, weights, config.encoder_rate)
+    fit(system, data, config, model=model, monitor="mean_iou", report=("pixel_accuracy", "class_accuracy"))
+    print(f"best model: {config.out / 'best'}")
+
+
+def _model(config: SegmentationConfig, classes: list[str]) -> SegmentationModel:
+    if config.init_from is not None:
+        model = SegmentationModel.from_pretrained(config.init_from).train()
+        if model.classes != classes or model.ignore_label != config.ignore_label:
+            raise UsageError(f"--init-from {config.init_from}: a model of other classes or ignored label")
+        return model
+    encoder = Encoder.pretrained(config.encoder, weights=config.encoder_weights)
+    height, width = config.image_size
+    encoder.preprocess = replace(encoder.preprocess, height=height, width=width)
+    sizes = SegmenterConfig(
+        config.stride, config.context, config.context_layers, config.cell, config.width, config.dropout
+    )
+    return SegmentationModel(encoder, sizes, classes, config.ignore_label)

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as F
+
+from common.errors import DataError, ImageError, UsageError
+from common.images import Preprocess
+from segmentation.data import (
+    DrawSampler,
+    Scene,
+    SceneDataset,
+    class_weights,
+    fitted,
+    read_classes,
+    read_scenes,
+)
+from segmentation.metrics import confusion, score_confusion
+from tests.segmentation.conftest import CLASSES, IGNORED, scene, write_scenes
+
+OWN = Preprocess(64, 80, (0.5,) * 3, (0.5,) * 3, "bilinear")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_scenes(tmp_path / "set")
+
+
+def test_reads_grey_and_palette_labels(folder, capsys):
+    scenes = read_scenes(folder, "train", 3, IGNORED)
+    assert len(scenes) == 12
+    assert "train: 12 pictures\n  dropped nothing" in capsys.readouterr().out
+    assert all(sum(s.counts) == 80 * 64 - 2 * 80 - 2 * 62 for s in scenes)
+    assert read_classes(folder) == list(CLASSES)
+
+
+def test_says_what_it_leaves_out(folder, capsys):
+    images, labels = folder / "train" / "images", folder / "train" / "labels"
+    (labels / "00.png").unlink()
+    Image.new("L", (40, 32)).save(labels / "01.png")
+    Image.new("RGB", (80, 64)).save(labels / "02.png")
+    Image.new("L", (80, 64), 7).save(labels / "03.png")
+    Image.new("L", (80, 64), IGNORED).save(labels / "04.png")
+    (images / "05.png").write_bytes(b"x")
+    (labels / "06.png").write_bytes(b"x")
+    (images / "07.png").unlink()
+    assert len(read_scenes(folder, "train", 3, IGNORED)) == 4
+    out = capsys.readouterr().out
+    for reason in (
+        "dropped 1: label is missing, e.g. 00.png",
+        "dropped 1: label has another size than its picture, e.g. 01.png (40, 32) and (80, 64)",
+        "label is a colour picture; save class ids as 8-bit grey or palette, e.g. 02.png mode RGB",
+        "dropped 1: class ids that classes.txt does not name, e.g. 03.png",
+        "dropped 1: nothing but the ignored label, e.g. 04.png",
+        "dropped 1: damaged picture, e.g. 05.png",
+        "dropped 1: label is damaged, e.g. 06.png",
+        "dropped 1: label without a picture, e.g. 07.png",
+    ):
+        assert reason in out
+
+
+def test_what_is_no_data_set_is_refused(folder, tmp_path):
+    with pytest.raises(UsageError, match="no such folder"):
+        read_classes(tmp_path / "gone")
+    with pytest.raises(UsageError, match=r"no classes\.txt in it"):
+        read_classes(tmp_path)
+    with pytest.raises(UsageError, match="holds no 'test' part; expected test/images and test/labels"):
+        read_scenes(folder, "test", 3, IGNORED)
+    (tmp_path / "empty" / "val" / "images").mkdir(parents=True)
+    (tmp_path / "empty" / "val" / "labels").mkdir()
+    with pytest.raises(DataError, match="nothing is left to use"):
+        read_scenes(tmp_path / "empty", "val", 3, IGNORED)
+
+
+def test_a_picture_keeps_its_shape_and_gets_the_area():
+    own = Preprocess(360, 480, (0.0,) * 3, (1.0,) * 3)
+    assert fitted(own, 480, 360) == own
+    assert (fitted(own, 960, 720).width, fitted(own, 960, 720).height) == (480, 360)
+    for width, height in ((5000, 40), (1, 1), (300, 900)):
+        new = fitted(own, width, height)
+        assert new.width * new.height == pytest.approx(360 * 480, rel=0.02)
+        assert new.width / new.height == pytest.approx(width / height, rel=0.02)
+
+
+def test_class_weights():
+    scenes = [Scene("", "", (1, 1), (75, 25, 0)), Scene("", "", (1, 1), (100, 0, 0))]
+    frequency = (175 / 200, 25 / 100)
+    middle = sum(frequency) / 2
+    expected = [middle / frequency[0], middle / frequency[1], 0]
+    torch.testing.assert_close(class_weights(scenes, 1.0), torch.tensor(expected))
+    torch.testing.assert_close(class_weights(scenes, 0.0), torch.tensor([1.0, 1.0, 0.0]))
+
+
+def test_augmentation_moves_picture_and_label_together(folder):
+    scenes = read_scenes(folder, "train", 3, IGNORED)
+    data = SceneDataset(scenes, OWN, IGNORED, (48, 56))
+    for seed in range(8):
+        pixels, labels, index = data[1, seed]
+        assert (pixels.shape, labels.shape, index) == ((3, 48, 56), (48, 56), 1)
+        red, blue = (labels == 1), (labels == 2)  # the circle lies over the square
+        assert set(labels.unique().tolist()) <= {0, 1, 2, IGNORED}
+        if red.sum() > 30:
+            assert (pixels[0] - pixels[2])[red].mean() > 0.5
+        if blue.sum() > 30:
+            assert (pixels[2] - pixels[0])[blue].mean() > 0.5
+    first, again, other = data[1, 5], data[1, 5], data[1, 6]
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_val_is_left_as_it_is(folder):
+    scenes = read_scenes(folder, "val", 3, IGNORED)
+    pixels, labels, _ = SceneDataset(scenes, OWN, IGNORED)[0, 0]
+    image, label = scene(100)
+    assert torch.equal(labels, torch.from_numpy(np.asarray(label).astype(np.int64)))
+    expected = F.normalize(
+        F.to_dtype(F.pil_to_tensor(image), torch.float32, scale=True), [0.5] * 3, [0.5] * 3
+    )
+    assert torch.equal(pixels, expected)
+
+
+def test_a_turned_picture_is_refused(folder):
+    path = folder / "val" / "images" / "00.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(path) as image:
+        image.save(path.with_suffix(".jpg"), exif=exif)
+    path.unlink()
+    scenes = read_scenes(folder, "val", 3, IGNORED)
+    with pytest.raises(ImageError, match="turned by its EXIF data"):
+        SceneDataset(scenes, OWN, IGNORED)[0, 0]
+
+
+def test_each_epoch_has_new_seeds():
+    sampler = DrawSampler(5, 0, shuffle=True, trainer=None)
+    assert sorted(index for index, _ in sampler) == list(range(5))
+    assert list(sampler) == list(sampler)
+    assert len({seed for _, seed in sampler}) == 5
+
+
+def test_scores_over_a_set_equal_counting_by_hand():
+    torch.manual_seed(0)
+    truth, told = torch.randint(0, 4, (2, 9, 9)), torch.randint(0, 3, (2, 9, 9))
+    truth[truth == 3] = IGNORED
+    counts = sum(confusion(told[i], truth[i], 4, IGNORED) for i in range(2))
+    scores = score_confusion(counts, ["a", "b", "c", "never"])
+    inside = truth != IGNORED
+    for i, name in enumerate("abc"):
+        both = ((truth == i) & (told == i) & inside).sum()
+        either = (((truth == i) | (told == i)) & inside).sum()
+        assert scores["iou"][name] == pytest.approx(100 * float(both / either))
+    assert "never" not in scores["iou"]
+    assert scores["mean_iou"] == pytest.approx(sum(scores["iou"].values()) / 3)
+    assert scores["pixel_accuracy"] == pytest.approx(100 * float((truth == told)[inside].float().mean()))

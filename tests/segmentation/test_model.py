@@ -1,0 +1,108 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from common.encoder import Encoder
+from common.errors import UsageError
+from segmentation import Segmenter
+from segmentation.model import SegmentationModel, SegmenterConfig, SelfAttention, upsample
+from tests.segmentation.conftest import CLASSES, tiny_segmenter
+
+CONTEXTS = ["renet", "none", "conv", "attention"]
+
+
+def images(rows=2, height=64, width=80):
+    return torch.randn(rows, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_shapes_and_gradients(context, stride):
+    model = tiny_segmenter(context, stride).train()
+    logits = model(images(height=60, width=84))
+    assert logits.shape == (2, len(CLASSES), 15, 21)
+    assert upsample(logits, 60, 84).shape == (2, len(CLASSES), 60, 84)
+    logits.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_context_layers_are_equally_large():
+    count = {context: sum(p.numel() for p in tiny_segmenter(context, 8).parameters()) for context in CONTEXTS}
+    added = {context: count[context] - count["none"] for context in CONTEXTS}
+    assert added["none"] == 0
+    assert added["conv"] == pytest.approx(added["renet"], rel=0.1)
+    assert added["attention"] == pytest.approx(added["renet"], rel=0.15)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_one_equals_many(context):
+    model = tiny_segmenter(context)
+    with torch.inference_mode():
+        together = model(images(3))
+        for row, image in enumerate(images(3)):
+            torch.testing.assert_close(model(image[None])[0], together[row], atol=1e-5, rtol=1e-4)
+
+
+def test_a_cut_encoder_loses_its_layers():
+    whole = sum(p.numel() for p in tiny_segmenter("none", 32).encoder.parameters())
+    cut = sum(p.numel() for p in tiny_segmenter("none", 8).encoder.parameters())
+    assert cut < 0.6 * whole
+
+
+def test_an_encoder_without_such_a_map_is_refused():
+    with pytest.raises(UsageError, match="it cannot be cut at --stride 12"):
+        SegmentationModel(Encoder("test_efficientnet"), SegmenterConfig(stride=12), CLASSES, 255)
+
+
+def test_attention_knows_where_a_place_is():
+    torch.manual_seed(0)
+    layer, same = SelfAttention(16).eval(), torch.ones(1, 16, 3, 4)
+    found = layer(same).flatten(2)[0].T
+    assert (torch.cdist(found, found) + torch.eye(12) > 1e-3).all()
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_batch_can_be_learnt(context):
+    model = tiny_segmenter(context).train()
+    pixels, labels = images(), torch.zeros(2, 64, 80, dtype=torch.long)
+    labels[0, :32], labels[1, :, 40:] = 1, 2
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(40):
+        loss = F.cross_entropy(upsample(model(pixels), 64, 80), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.25
+
+
+def test_save_and_load_also_in_half(tmp_path):
+    model = tiny_segmenter()
+    model.save_pretrained(tmp_path / "whole")
+    model.save_half(tmp_path / "half")
+    pixels = images()
+    with torch.inference_mode():
+        whole = SegmentationModel.from_pretrained(tmp_path / "whole")
+        half = SegmentationModel.from_pretrained(tmp_path / "half")
+        torch.testing.assert_close(half(pixels), whole(pixels), atol=0.02, rtol=0.02)
+    assert (whole.classes, whole.ignore_label) == (list(CLASSES), 9)
+    assert Segmenter(half, precision="fp32").segment_each([])[:] == []
+
+
+def test_depthwise_convolutions_train_in_fp32_under_autocast():
+    encoder = Encoder("test_efficientnet", 64).train()
+    seen = []
+    for module in encoder.backbone.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.groups > 1:
+            module.register_forward_hook(lambda m, i, o: seen.append((i[0].dtype, o.dtype)))
+    with torch.autocast("cpu", torch.bfloat16):
+        encoder(images(2, 64, 64)).float().mean().backward()
+        assert torch.is_autocast_enabled("cpu")
+        with torch.inference_mode():
+            encoder(images(2, 64, 64))
+    half = len(seen) // 2
+    assert half > 0
+    assert set(seen[:half]) == {(torch.float32, torch.bfloat16)}
+    assert all(output == torch.bfloat16 for _, output in seen[half:])
+    assert all(p.grad.isfinite().all() for p in encoder.parameters())
