@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from common.errors import DataError, UsageError
+from common.errors import DataError, ImageError, UsageError
 from common.features import FeatureStore, cached_features
+from common.images import Preprocess, load_image
 from common.reading import Dropped, load_json
 from common.text import BOS, EOS, PAD, Vocabulary, tokenize
 from common.training import EpochSampler
@@ -151,10 +153,39 @@ class CaptionBatch(NamedTuple):
     """What the model trains on."""
 
     features: torch.Tensor
-    """(N, L, C)"""
+    """(N, L, C), or pictures (N, 3, H, W) for an encoder that is trained"""
     tokens: torch.Tensor
     """(N, K, 1 + T) begin, words, end, padding; an image with fewer than K captions has rows of padding"""
     image_ids: list[int | str]
+
+
+class Pictures:
+    """Preprocessed pictures by row, read when they are asked for; takes the place of a `FeatureStore`.
+
+    Args:
+        paths: the files.
+        preprocess: as the encoder sees.
+    """
+
+    def __init__(self, paths: Sequence[Path], preprocess: Preprocess) -> None:
+        self.paths, self.preprocess = paths, preprocess
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        """float32 (3, H, W). Raises ImageError."""
+        return self.preprocess(self.paths[row])
+
+    def check(self, workers: int) -> list[str | None]:
+        """Read every file once: None, or why it cannot be read."""
+
+        def read(path: Path) -> str | None:
+            try:
+                load_image(path, self.preprocess.height)
+            except ImageError as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            return list(pool.map(read, self.paths))
 
 
 class CaptionDataset(Dataset[tuple[torch.Tensor, list[list[int]], int | str]]):
@@ -162,7 +193,7 @@ class CaptionDataset(Dataset[tuple[torch.Tensor, list[list[int]], int | str]]):
 
     Args:
         images: the pictures.
-        features: their grids.
+        features: their grids, or the pictures themselves.
         rows: position in `images` -> row of `features`; images without a row must be left out before.
         vocabulary: gives words their numbers.
         max_length: captions are cut after so many words.
@@ -171,7 +202,7 @@ class CaptionDataset(Dataset[tuple[torch.Tensor, list[list[int]], int | str]]):
     def __init__(
         self,
         images: Sequence[CaptionedImage],
-        features: FeatureStore,
+        features: FeatureStore | Pictures,
         rows: dict[int, int],
         vocabulary: Vocabulary,
         max_length: int,
@@ -202,12 +233,12 @@ def collate(items: Sequence[tuple[torch.Tensor, list[list[int]], int | str]]) ->
 
 
 class CaptionData(pl.LightningDataModule):
-    """Train and val parts of a captioned set, with the features of a frozen encoder.
+    """Train and val parts of a captioned set, with the features of a frozen encoder, or pictures for another.
 
     Args:
         parts: `train` and `val`.
         vocabulary: gives words their numbers.
-        encoder: frozen.
+        encoder: where it is frozen, its features are cached.
         cache: folder of the feature cache.
         batch_size: images a step over all processes.
         workers: loading processes.
@@ -238,9 +269,9 @@ class CaptionData(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Fill the feature cache, in one process only."""
         for name in self.parts:
-            _, _, errors = self._features(name)
-            for error in errors:
-                print(f"  {name}: left out {error}", flush=True)
+            if self.encoder.frozen:
+                for error in self._features(name)[2]:
+                    print(f"  {name}: left out {error}", flush=True)
 
     def _features(self, name: str) -> tuple[FeatureStore, dict[int, range], list[str]]:
         paths = [image.path for image in self.parts[name]]
@@ -251,9 +282,17 @@ class CaptionData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Open the cache and number the captions."""
         for name, images in self.parts.items():
-            store, rows, _ = self._features(name)
-            readable = [i for i in range(len(images)) if i in rows]
-            kept = {new: rows[old][0] for new, old in enumerate(readable)}
+            if self.encoder.frozen:
+                found, rows, _ = self._features(name)
+                store: FeatureStore | Pictures = found
+                readable = [i for i in range(len(images)) if i in rows]
+                kept = {new: rows[old][0] for new, old in enumerate(readable)}
+            else:
+                store = Pictures([image.path for image in images], self.encoder.preprocess)
+                errors = store.check(self.workers)
+                print("".join(f"  {name}: left out {e}\n" for e in errors if e), end="", flush=True)
+                readable = [i for i, error in enumerate(errors) if error is None]
+                kept = dict(enumerate(readable))
             chosen = [images[i] for i in readable]
             self.datasets[name] = CaptionDataset(chosen, store, kept, self.vocabulary, self.max_length)
 

@@ -78,6 +78,10 @@ class CiderD:
             raise ValueError(f"CIDEr-D: {len(captions)} captions for {len(self.references)} images")
         return np.array([self._score(c, r) for c, r in zip(captions, self.references, strict=True)])
 
+    def rewards(self, positions: Sequence[int], captions: Sequence[Tokens]) -> list[float]:
+        """CIDEr-D of captions of any images, given by their positions among the references."""
+        return [self._score(c, self.references[i]) for i, c in zip(positions, captions, strict=True)]
+
     def _score(self, caption: Tokens, references: list[Any]) -> float:
         vector, norms, length = self._vector(_ngrams(caption))
         total = 0.0

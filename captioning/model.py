@@ -1,4 +1,4 @@
-"""Captioning models: `show_tell` and `show_attend_tell`.
+"""Captioning models: `show_tell`, `show_attend_tell`, `att2in` and `updown`.
 
 Notation: N images, K captions or beams an image, R = N * K rows, T time steps, L = H * W grid places,
 C encoder channels, G grid size, D hidden size, E embedding size, V words.
@@ -17,7 +17,7 @@ from common.recurrent import CellKind, CellState, RecurrentCell
 from common.search import reorder
 from common.text import Vocabulary
 
-DecoderKind = Literal["show_attend_tell", "show_tell"]
+DecoderKind = Literal["show_attend_tell", "show_tell", "att2in", "updown"]
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(words, config.embedding_size)
         self.project = nn.Linear(channels, config.grid_size)
         self.start = nn.Linear(config.grid_size, 2 * config.hidden_size)
-        self.cell = RecurrentCell(config.cell, self.input_size(config), config.hidden_size)
+        self.cell: Any = self.build_cell(config)
         self.output = nn.Linear(config.embedding_size, words)
         self.dropout = nn.Dropout(config.dropout)
 
     @staticmethod
-    def input_size(config: DecoderConfig) -> int:
-        """What the cell takes in at each step."""
-        return config.embedding_size
+    def build_cell(config: DecoderConfig) -> nn.Module:
+        """The cell that is started from the picture."""
+        return RecurrentCell(config.cell, config.embedding_size, config.hidden_size)
 
     def remember(self, features: torch.Tensor) -> Memory:
         """features (N, L, C) -> what every step looks at."""
@@ -76,19 +76,19 @@ class Decoder(nn.Module):
         """grid (N, L, G) -> (N, L, A); without attention A is 0."""
         return grid[..., :0]
 
-    def init_state(self, memory: Memory) -> CellState:
+    def init_state(self, memory: Memory) -> Any:
         """The picture starts the state (Xu et al. 2015, section 3.1.2): one row an image."""
         hidden, cell = torch.tanh(self.start(memory.grid.mean(dim=1))).chunk(2, dim=-1)
         state = CellState(hidden, cell[:, : self.cell.memory_size])
         return CellState(*(field.to(self.start.weight.dtype) for field in state))  # fp32 under autocast too
 
     def advance(
-        self, embedded: torch.Tensor, state: CellState, memory: Memory
-    ) -> tuple[torch.Tensor, CellState, torch.Tensor]:
+        self, embedded: torch.Tensor, state: Any, memory: Memory
+    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
         """One step: embedded (R, E) -> features for the output layer (R, E), state, attention (R, L)."""
         raise NotImplementedError
 
-    def step(self, tokens: torch.Tensor, state: CellState, memory: Memory) -> tuple[torch.Tensor, CellState]:
+    def step(self, tokens: torch.Tensor, state: Any, memory: Memory) -> tuple[torch.Tensor, Any]:
         """tokens (R,), the state after the tokens before -> logits (R, V) of the next token, state.
 
         Rows of the same image stand together; `memory` holds each image once.
@@ -96,11 +96,14 @@ class Decoder(nn.Module):
         output, state, _ = self.advance(self.dropout(self.embedding(tokens)), state, memory)
         return self.output(self.dropout(output)), state
 
-    def forward(self, features: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, features: torch.Tensor, tokens: torch.Tensor, own_words: float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Teacher forcing: features (N, L, C), tokens (N, K, T) -> logits (N, K, T, V), weights (N, K, T, L).
 
         Logits at t are for the token after t. Equal to the loop over `step`. Without attention the weights
-        have L = 0.
+        have L = 0. With `own_words` above 0, so many of the tokens after the first are replaced by draws from
+        the decoder's own last logits (scheduled sampling, Bengio et al. 2015).
         """
         images, captions, steps = tokens.shape
         memory = self.remember(features)
@@ -110,7 +113,10 @@ class Decoder(nn.Module):
         embedded = self.dropout(self.embedding(tokens.flatten(0, 1)))  # N, K, T -> R, T, E
         outputs, weights = [], []
         for t in range(steps):
-            output, state, attention = self.advance(embedded[:, t], state, memory)
+            told = embedded[:, t]
+            if own_words and t:
+                told = self._own_words(outputs[-1].detach(), told, own_words)
+            output, state, attention = self.advance(told, state, memory)
             outputs.append(output)
             weights.append(attention)
         logits = self.output(self.dropout(torch.stack(outputs, dim=1)))  # R, T, E -> R, T, V
@@ -118,6 +124,13 @@ class Decoder(nn.Module):
         return logits.view(shape), torch.stack(weights, dim=1).view(
             images, captions, steps, weights[0].shape[-1]
         )
+
+
+    def _own_words(self, output: torch.Tensor, told: torch.Tensor, share: float) -> torch.Tensor:
+        """output (R, E) of the step before, told (R, E) -> told with `share` of its rows drawn from output."""
+        own = torch.distributions.Categorical(logits=self.output(output).float()).sample()
+        chosen = torch.rand(len(told), 1, device=told.device) < share
+        return torch.where(chosen, self.dropout(self.embedding(own)), told)
 
 
 class ShowTell(Decoder):
@@ -145,9 +158,9 @@ class ShowAttendTell(Decoder):
         self.deep_output = nn.Linear(config.hidden_size + config.grid_size, config.embedding_size)
 
     @staticmethod
-    def input_size(config: DecoderConfig) -> int:
-        """See `Decoder.input_size`."""
-        return config.embedding_size + config.grid_size
+    def build_cell(config: DecoderConfig) -> nn.Module:
+        """See `Decoder.build_cell`."""
+        return RecurrentCell(config.cell, config.embedding_size + config.grid_size, config.hidden_size)
 
     def keys(self, grid: torch.Tensor) -> torch.Tensor:
         """See `Decoder.keys`."""
@@ -164,7 +177,110 @@ class ShowAttendTell(Decoder):
         return output, state, weights
 
 
-DECODERS: dict[str, type[Decoder]] = {"show_tell": ShowTell, "show_attend_tell": ShowAttendTell}
+class Att2inCell(nn.Module):
+    """An LSTM whose picture enters the written value alone, a maxout of two (Rennie et al. 2017, eq. 4).
+
+    Args:
+        input_size: E.
+        context_size: G.
+        hidden_size: D.
+    """
+
+    def __init__(self, input_size: int, context_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.memory_size = hidden_size
+        self.inputs = nn.Linear(input_size, 5 * hidden_size)
+        self.states = nn.Linear(hidden_size, 5 * hidden_size, bias=False)
+        self.context = nn.Linear(context_size, 2 * hidden_size, bias=False)
+        with torch.no_grad():  # an open forget gate at the start (Jozefowicz et al. 2015, section 2)
+            self.inputs.bias[hidden_size : 2 * hidden_size].fill_(1.0)
+
+    def forward(self, inputs: torch.Tensor, context: torch.Tensor, state: CellState) -> CellState:
+        """inputs (R, E), context (R, G), state -> the next state."""
+        size = self.memory_size
+        gates, written = (self.inputs(inputs) + self.states(state.hidden)).split([3 * size, 2 * size], dim=-1)
+        entered, forgotten, shown = torch.sigmoid(gates).chunk(3, dim=-1)
+        first, second = (written + self.context(context)).chunk(2, dim=-1)
+        memory = forgotten * state.memory + entered * torch.maximum(first, second)
+        return CellState(shown * torch.tanh(memory), memory)
+
+
+class Att2in(ShowAttendTell):
+    """Attention that enters the cell's written value alone (Rennie et al. 2017, section 2.1, "Att2in").
+
+    It has its own cell, an LSTM. As all decoders here it starts from the picture and has a deep output.
+    """
+
+    def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
+        Decoder.__init__(self, config, channels, words)
+        self.attention = AdditiveAttention(config.grid_size, config.hidden_size, config.attention_size)
+        self.deep_output = nn.Linear(config.hidden_size, config.embedding_size)
+
+    @staticmethod
+    def build_cell(config: DecoderConfig) -> nn.Module:
+        """See `Decoder.build_cell`. Raises ValueError for a cell that is no LSTM."""
+        if config.cell != "lstm":
+            raise ValueError(f"decoder 'att2in' is an LSTM; cell {config.cell!r} does not go with it")
+        return Att2inCell(config.embedding_size, config.grid_size, config.hidden_size)
+
+    def advance(
+        self, embedded: torch.Tensor, state: CellState, memory: Memory
+    ) -> tuple[torch.Tensor, CellState, torch.Tensor]:
+        """See `Decoder.advance`."""
+        context, weights = self.attention(state.hidden, memory.grid, memory.keys)
+        state = self.cell(embedded, context, state)
+        return self.deep_output(state.hidden), state, weights
+
+
+class UpDownState(NamedTuple):
+    """What the two RNNs of `updown` remember."""
+
+    looking: CellState
+    speaking: CellState
+
+
+class UpDown(ShowAttendTell):
+    """One RNN looks, a second one speaks (Anderson et al. 2018, section 3.2), over the grid.
+
+    The first reads the second's last state, the mean of the grid and the word before; its state asks the
+    attention; the second reads what was seen and the first's state. Both start from the picture.
+    """
+
+    def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
+        Decoder.__init__(self, config, channels, words)
+        self.attention = AdditiveAttention(config.grid_size, config.hidden_size, config.attention_size)
+        self.speaker = RecurrentCell(config.cell, config.grid_size + config.hidden_size, config.hidden_size)
+        self.deep_output = nn.Linear(config.hidden_size, config.embedding_size)
+
+    @staticmethod
+    def build_cell(config: DecoderConfig) -> nn.Module:
+        """See `Decoder.build_cell`."""
+        size = config.hidden_size + config.grid_size + config.embedding_size
+        return RecurrentCell(config.cell, size, config.hidden_size)
+
+    def init_state(self, memory: Memory) -> UpDownState:
+        """See `Decoder.init_state`."""
+        state = super().init_state(memory)
+        return UpDownState(state, state)
+
+    def advance(
+        self, embedded: torch.Tensor, state: UpDownState, memory: Memory
+    ) -> tuple[torch.Tensor, UpDownState, torch.Tensor]:
+        """See `Decoder.advance`."""
+        rows = len(embedded) // len(memory.grid)
+        mean = memory.grid.mean(dim=1).repeat_interleave(rows, dim=0)  # N, G -> R, G
+        looking = self.cell(torch.cat([state.speaking.hidden, mean, embedded], dim=-1), state.looking)
+        context, weights = self.attention(looking.hidden, memory.grid, memory.keys)
+        speaking = self.speaker(torch.cat([context, looking.hidden], dim=-1), state.speaking)
+        return self.deep_output(speaking.hidden), UpDownState(looking, speaking), weights
+
+
+DECODERS: dict[str, type[Decoder]] = {
+    "show_tell": ShowTell,
+    "show_attend_tell": ShowAttendTell,
+    "att2in": Att2in,
+    "updown": UpDown,
+}
 M = TypeVar("M", bound="CaptionModel")
 
 

@@ -12,24 +12,36 @@ from captioning.metrics import evaluate_captions
 from captioning.model import CaptionModel
 from common.search import sample
 from common.text import PAD, tokenize
-from common.training import TrainConfig, gather, global_sum, one_cycle
+from common.training import TrainConfig, epochs_trained, gather, global_sum, one_cycle
 
 
 class CaptioningSystem(pl.LightningModule):
     """Cross entropy with label smoothing (Szegedy et al. 2016); greedy captions of all of val every epoch.
 
     Args:
-        model: its decoder is trained; its encoder stays as it is.
+        model: its decoder is trained, and its encoder where that is not frozen.
         config: learning rate and so on.
         val: the pictures of val with their references.
         label_smoothing: probability given to all words alike.
+        scheduled_sampling: share of its own words that the decoder reads at the end of training (Bengio et al.
+            2015); it grows from 0 evenly.
+        encoder_rate: learning rate of an encoder that is trained, relative to the decoder's.
     """
 
     def __init__(
-        self, model: CaptionModel, config: TrainConfig, val: Sequence[CaptionedImage], label_smoothing: float
+        self,
+        model: CaptionModel,
+        config: TrainConfig,
+        val: Sequence[CaptionedImage],
+        label_smoothing: float,
+        *,
+        scheduled_sampling: float = 0.0,
+        encoder_rate: float = 0.1,
     ) -> None:
         super().__init__()
         self.decoder = model.decoder
+        self.encoder = None if model.encoder.frozen else model.encoder
+        self.scheduled_sampling, self.encoder_rate = scheduled_sampling, encoder_rate
         self.vocabulary, self.max_length = model.vocabulary, model.max_length
         self.config, self.label_smoothing = config, label_smoothing
         self.references = {image.image_id: [tokenize(c) for c in image.captions] for image in val}
@@ -38,7 +50,8 @@ class CaptioningSystem(pl.LightningModule):
     def training_step(self, batch: CaptionBatch, batch_index: int) -> torch.Tensor:
         """Mean loss a word over the whole batch, whatever process holds which part of it."""
         inputs, targets = batch.tokens[..., :-1], batch.tokens[..., 1:]
-        logits, _ = self.decoder(batch.features.float(), inputs)
+        own_words = self.scheduled_sampling * epochs_trained(self.trainer) / max(1, self.config.epochs - 1)
+        logits, _ = self.decoder(self.features(batch), inputs, own_words)
         loss = F.cross_entropy(
             logits.flatten(0, 2).float(),
             targets.flatten(),
@@ -53,6 +66,13 @@ class CaptioningSystem(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
+    def features(self, batch: CaptionBatch) -> torch.Tensor:
+        """(N, L, C): those of the cache, or the pictures seen by an encoder that is trained, once an image."""
+        if self.encoder is None:
+            return batch.features.float()
+        pictures = batch.features.contiguous(memory_format=torch.channels_last)
+        return self.encoder(pictures).flatten(2).transpose(1, 2).float()
+
     def on_train_epoch_start(self) -> None:
         """Start the epoch's mean loss."""
         self._losses: list[torch.Tensor] = []
@@ -64,7 +84,7 @@ class CaptioningSystem(pl.LightningModule):
 
     def validation_step(self, batch: CaptionBatch, batch_index: int) -> None:
         """Caption each image."""
-        memory = self.decoder.remember(batch.features.float())
+        memory = self.decoder.remember(self.features(batch))
         found = sample(
             self.decoder.step,
             self.decoder.init_state(memory),
@@ -87,4 +107,8 @@ class CaptioningSystem(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW and one cycle."""
-        return one_cycle(self.decoder.parameters(), self.config, self.trainer)
+        groups: list[dict[str, Any]] = [{"params": list(self.decoder.parameters())}]
+        if self.encoder is not None:
+            rate = self.encoder_rate * self.config.learning_rate
+            groups.append({"params": list(self.encoder.parameters()), "lr": rate})
+        return one_cycle(groups, self.config, self.trainer)

@@ -3,11 +3,13 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
 from captioning.data import CaptionData, CaptionedImage, read_captions
 from captioning.model import CaptionModel, DecoderConfig, DecoderKind
+from captioning.self_critical import Baseline, SelfCriticalSystem
 from captioning.system import CaptioningSystem
 from common.cli import command_line
 from common.encoder import DEFAULT_ENCODER, Encoder
@@ -25,11 +27,12 @@ class CaptioningConfig(TrainConfig):
     data: Path
     """Folder with the pictures and captions of train and val."""
     decoder: DecoderKind = "show_attend_tell"
-    """show_attend_tell looks at places of the picture for each word; show_tell sees it once, at the start."""
+    """show_attend_tell, att2in and updown look at places of the picture for each word; show_tell sees it once,
+    at the start."""
     cell: CellKind = "lstm"
     """lstm, gru or rnn."""
     encoder: str = DEFAULT_ENCODER
-    """Any convolutional backbone of timm; it stays frozen."""
+    """Any convolutional backbone of timm; it stays frozen without --finetune-encoder."""
     encoder_weights: str | None = None
     """File with the encoder's weights (safetensors, or a checkpoint that torch reads with weights_only)."""
     image_size: int = 0
@@ -46,6 +49,20 @@ class CaptioningConfig(TrainConfig):
     """Words rarer than this in the training captions become unknown."""
     max_length: int = 20
     """Most words of a caption, in training and in captions made."""
+    init_from: Path | None = None
+    """Model or run folder to start from; its decoder, sizes, words and encoder replace the flags."""
+    finetune_encoder: bool = False
+    """Also train the encoder; best after the decoder, with --init-from. Its features are then not cached."""
+    encoder_rate: float = 0.1
+    """With --finetune-encoder: its learning rate, relative to the decoder's."""
+    scheduled_sampling: float = 0.0
+    """Share of its own words that the decoder reads at the end of training; grows from 0 evenly."""
+    self_critical: bool = False
+    """Train on CIDEr-D of sampled captions (SCST); start from a model with --init-from."""
+    baseline: Baseline = "mean"
+    """With --self-critical: mean (of the image's other samples) or greedy."""
+    samples: int = 5
+    """With --self-critical: captions drawn an image."""
     cache: Path | None = None
     """Folder for the encoder's features; by default under ~/.cache/visionrnn."""
     description: str = ""
@@ -56,17 +73,14 @@ def train(config: CaptioningConfig) -> None:
     """Train as the flags say. Raises UsageError, DataError, EncoderWeightsError, OSError."""
     if not config.data.is_dir():
         raise UsageError(f"--data {config.data}: no such folder")
+    _check(config)
     config = prepare_run(config)
     pl.seed_everything(config.seed, verbose=False)
     parts = {name: read_captions(config.data, name) for name in ("train", "val")}
     if config.limit:
         parts = {name: images[: config.limit] for name, images in parts.items()}
-    vocabulary = _vocabulary(parts["train"], config.min_count)
-    encoder = Encoder.pretrained(config.encoder, config.image_size, config.encoder_weights).freeze()
-    sizes = DecoderConfig(
-        config.decoder, config.cell, config.hidden_size, config.embedding_size, dropout=config.dropout
-    )
-    model = CaptionModel(encoder, sizes, vocabulary, config.max_length)
+    model = _model(config, parts["train"])
+    encoder, vocabulary = model.encoder, model.vocabulary
     model.info = {
         "data": config.description or config.data.resolve().name,
         "images": len(parts["train"]),
@@ -82,13 +96,49 @@ def train(config: CaptioningConfig) -> None:
         config.cache or cache_directory() / "features" / name,
         batch_size=config.batch_size,
         workers=config.workers,
-        max_length=config.max_length,
+        max_length=model.max_length,
         seed=config.seed,
         device=config.device,
     )
-    system = CaptioningSystem(model, config, parts["val"], config.label_smoothing)
-    fit(system, data, config, model=model, monitor="cider_d", report=("bleu_4", "num_images"))
+    options: Any = (model, config, parts["val"], config.label_smoothing)
+    rates: Any = {"scheduled_sampling": config.scheduled_sampling, "encoder_rate": config.encoder_rate}
+    if config.self_critical:
+        system: CaptioningSystem = SelfCriticalSystem(
+            parts["train"], config.baseline, config.samples, *options, **rates
+        )
+    else:
+        system = CaptioningSystem(*options, **rates)
+    report = ("bleu_4", *(("reward",) if config.self_critical else ()), "num_images")
+    fit(system, data, config, model=model, monitor="cider_d", report=report)
+    if isinstance(system, SelfCriticalSystem) and system.step_seconds:
+        print(f"rewards took {system.reward_seconds / system.step_seconds:.1%} of the training steps' time")
     print(f"best model: {config.out / 'best'}")
+
+
+def _check(config: CaptioningConfig) -> None:
+    if config.self_critical and config.init_from is None:
+        raise UsageError("--self-critical starts from a trained model; name it with --init-from")
+    if config.samples < 2:
+        raise UsageError(f"--samples {config.samples}: must be at least 2")
+    if not 0 <= config.scheduled_sampling <= 1:
+        raise UsageError(f"--scheduled-sampling {config.scheduled_sampling}: must lie between 0 and 1")
+    if config.decoder == "att2in" and config.cell != "lstm":
+        raise UsageError(f"--decoder att2in is an LSTM; --cell {config.cell} does not go with it")
+
+
+def _model(config: CaptioningConfig, train: list[CaptionedImage]) -> CaptionModel:
+    if config.init_from is not None:
+        model = CaptionModel.from_pretrained(config.init_from).train()
+        encoder = model.encoder
+    else:
+        encoder = Encoder.pretrained(config.encoder, config.image_size, config.encoder_weights).freeze()
+        sizes = DecoderConfig(
+            config.decoder, config.cell, config.hidden_size, config.embedding_size, dropout=config.dropout
+        )
+        model = CaptionModel(encoder, sizes, _vocabulary(train, config.min_count), config.max_length)
+    if config.finetune_encoder:
+        encoder.unfreeze()
+    return model
 
 
 def _vocabulary(images: list[CaptionedImage], min_count: int) -> Vocabulary:

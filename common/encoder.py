@@ -150,6 +150,11 @@ class Encoder(nn.Module):
         self.requires_grad_(False)
         return self.eval()
 
+    def unfreeze(self) -> "Encoder":
+        """Take `freeze` back. Its weights are then the model's own and stored with it."""
+        self.frozen, self.weights_package = False, None
+        return self.requires_grad_(True).train()
+
     def train(self, mode: bool = True) -> "Encoder":
         """As `nn.Module.train`, except that a frozen encoder stays in eval."""
         super().train(mode and not self.frozen)

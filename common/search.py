@@ -2,7 +2,7 @@
 
 Notation: N images, K beams, R = N * K rows, V words, T steps.
 
-A decoder takes part through three things: a memory and a state, (nested) NamedTuples of tensors, and a
+A decoder takes part through three things: a memory and a state, (nested) tuples of tensors, and a
 function `step(tokens: (R,), state, memory) -> (logits: (R, V), state)`. The state has one row a sequence; the
 memory is what belongs to the image and never changes (its grid), one row an image. Rows of one image stand
 together, so that the memory need not be repeated for each beam.
@@ -39,11 +39,11 @@ class Hypothesis:
 
 
 def reorder(state: S, rows: torch.Tensor) -> S:
-    """Take `rows` of every tensor of a (nested) NamedTuple."""
+    """Take `rows` of every tensor of a (nested) tuple or NamedTuple."""
     if isinstance(state, torch.Tensor):
         return state.index_select(0, rows)  # type: ignore[return-value]
-    fields: Any = (reorder(field, rows) for field in state)  # type: ignore[attr-defined]
-    return type(state)(*fields)
+    fields: Any = tuple(reorder(field, rows) for field in state)  # type: ignore[attr-defined]
+    return fields if type(state) is tuple else type(state)(*fields)
 
 
 def _first_tensor(state: Any) -> torch.Tensor:
@@ -70,6 +70,9 @@ def beam_search(
     length_penalty: float = 0.7,
     n_best: int = 1,
     banned: Sequence[int] = BANNED,
+    no_repeat_ngram: int = 0,
+    groups: int = 1,
+    diversity: float = 0.5,
 ) -> list[list[Hypothesis]]:
     """Beam search; an image is done, and costs no more, once `beam_size` of its sequences have ended.
 
@@ -86,31 +89,41 @@ def beam_search(
         length_penalty: 0 ranks by probability, which favours short sequences; 1 by mean log-probability.
         n_best: sequences to return an image, at most `beam_size`.
         banned: tokens that are never emitted.
+        no_repeat_ngram: no sequence says the same so many words twice; 0 allows it.
+        groups: G > 1 splits the beams into groups that avoid each other's words (Vijayakumar et al. 2018,
+            "Diverse beam search", Hamming diversity): sequences then come from one group after the other.
+        diversity: with groups, what a word loses in log-probability for each beam of an earlier group of the
+            same image that says it at the same step. It counts in the search, not in log_prob and score.
 
     Returns:
         for each image its hypotheses, best first; fewer than `n_best` only if so few exist.
 
     Raises:
-        ValueError: beam_size, n_best or max_length out of range.
+        ValueError: beam_size, n_best, max_length, no_repeat_ngram, groups or diversity out of range.
     """
     if beam_size < 1 or max_length < 1:
         raise ValueError(f"beam size {beam_size}, max length {max_length}: both must be at least 1")
     if not 1 <= n_best <= beam_size:
         raise ValueError(f"n-best {n_best}: must lie between 1 and the beam size, {beam_size}")
+    if no_repeat_ngram < 0 or diversity < 0 or groups < 1 or beam_size % groups:
+        raise ValueError(
+            f"no-repeat n-gram {no_repeat_ngram} and diversity {diversity} must be at least 0, and "
+            f"the beam size, {beam_size}, a multiple of the {groups} groups"
+        )
+    if groups > 1:
+        return _diverse(
+            step, state, memory, groups, diversity, beam_size, max_length, length_penalty, n_best, banned,
+            no_repeat_ngram,
+        )  # fmt: skip
     device, images = _first_tensor(state).device, _first_tensor(state).shape[0]
     tokens = torch.full((images,), BOS, device=device)
-    beams = _Beams(  # one beam at the start, as all would be equal
-        log_probs=torch.zeros(images, 1, device=device),
-        tokens=torch.full((images, 1, max_length), PAD, device=device),
-        done_scores=torch.full((images, beam_size), -torch.inf, device=device),
-        done_log_probs=torch.full((images, beam_size), -torch.inf, device=device),
-        done_tokens=torch.full((images, beam_size, max_length), PAD, device=device),
-    )
+    beams = _Beams.start(images, beam_size, max_length, device)
     places = list(range(images))  # which image each row of `beams` is
     result: list[list[Hypothesis]] = [[] for _ in range(images)]
     for t in range(max_length):
         logits, state = step(tokens, state, memory)
-        tokens, parents, beams = beams.extend(_log_probs(logits, banned), beam_size, t, length_penalty)
+        log_probs = beams.block(_log_probs(logits, banned), t, no_repeat_ngram)
+        tokens, parents, beams = beams.extend(log_probs, beam_size, t, length_penalty)
         done = beams.done_scores.isfinite().all(dim=1) | ~beams.log_probs.isfinite().any(dim=1)
         if t + 1 == max_length or done.all():
             break
@@ -144,15 +157,46 @@ class _Beams(NamedTuple):
     done_tokens: torch.Tensor
     """(N, K, T)"""
 
+    @classmethod
+    def start(cls, images: int, size: int, steps: int, device: torch.device) -> "_Beams":
+        """One beam an image, as all would be equal, and none that has ended."""
+        return cls(
+            torch.zeros(images, 1, device=device),
+            torch.full((images, 1, steps), PAD, device=device),
+            torch.full((images, size), -torch.inf, device=device),
+            torch.full((images, size), -torch.inf, device=device),
+            torch.full((images, size, steps), PAD, device=device),
+        )
+
+    def block(self, log_probs: torch.Tensor, t: int, ngram: int) -> torch.Tensor:
+        """log_probs (N * B, V) with -inf for tokens that would repeat an n-gram of their beam."""
+        if not ngram or t < ngram:
+            return log_probs
+        said = self.tokens[:, :, :t].flatten(0, 1).unfold(1, ngram, 1)  # N*B, t - n + 1, n
+        last = self.tokens[:, :, t - ngram + 1 : t].flatten(0, 1)  # N*B, n - 1
+        repeats = (said[..., :-1] == last[:, None]).all(dim=-1)  # N*B, t - n + 1
+        again = torch.zeros_like(log_probs).scatter_add_(1, said[..., -1], repeats.to(log_probs.dtype))
+        return log_probs.masked_fill(again > 0, -torch.inf)
+
     def extend(
-        self, log_probs: torch.Tensor, size: int, t: int, length_penalty: float
+        self,
+        log_probs: torch.Tensor,
+        size: int,
+        t: int,
+        length_penalty: float,
+        taken: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, "_Beams"]:
-        """Add one token: log_probs (N * B, V) -> tokens (N, K), their parents' rows of the state, beams."""
+        """Add one token: log_probs (N * B, V) -> tokens (N, K), their parents' rows of the state, beams.
+
+        `taken` (N, V) is what each word loses in the choice, but not in its log-probability.
+        """
         images, beams = self.log_probs.shape
         words = log_probs.shape[-1]
         totals = self.log_probs.unsqueeze(-1) + log_probs.view(images, beams, words)
+        wanted = totals if taken is None else totals - taken.unsqueeze(1)
         # the best 2K: at most K of them end, so that K can go on
-        best, flat = totals.view(images, -1).topk(min(2 * size, beams * words))
+        flat = wanted.view(images, -1).topk(min(2 * size, beams * words)).indices
+        best = totals.view(images, -1).gather(1, flat)
         parent, token = flat // words, flat % words
         sequences = _pick(self.tokens, parent)
         sequences[:, :, t] = token
@@ -161,9 +205,11 @@ class _Beams(NamedTuple):
         ended = ends & room & (torch.arange(best.shape[1], device=best.device) < size)
         scores = (best / (t + 1) ** length_penalty).masked_fill(~ended, -torch.inf)
         done_scores, kept = torch.cat([self.done_scores, scores], dim=1).topk(size)
-        on, choice = best.masked_fill(ends, -torch.inf).topk(min(size, best.shape[1]))
+        # the first K that go on; they are in the order of the choice already
+        choice = (ends.long() * best.shape[1] + torch.arange(best.shape[1], device=best.device)).argsort()
+        choice = choice[:, : min(size, best.shape[1])]
         extended = _Beams(
-            on,
+            best.masked_fill(ends, -torch.inf).gather(1, choice),
             _pick(sequences, choice),
             done_scores,
             torch.cat([self.done_log_probs, best], dim=1).gather(1, kept),
@@ -189,6 +235,52 @@ class _Beams(NamedTuple):
             ]
             for n in range(len(self.log_probs))
         ]
+
+
+def _diverse(
+    step: Step[S, M],
+    state: S,
+    memory: M,
+    groups: int,
+    diversity: float,
+    beam_size: int,
+    max_length: int,
+    length_penalty: float,
+    n_best: int,
+    banned: Sequence[int],
+    no_repeat_ngram: int,
+) -> list[list[Hypothesis]]:
+    """Diverse beam search: the groups take turns at each step, and see what the earlier ones said."""
+    images, device = _first_tensor(state).shape[0], _first_tensor(state).device
+    size = beam_size // groups
+    every = [_Beams.start(images, size, max_length, device) for _ in range(groups)]
+    states = [state] * groups
+    tokens = [torch.full((images,), BOS, device=device)] * groups
+    for t in range(max_length):
+        taken = torch.zeros(())
+        for g, beams in enumerate(every):
+            logits, after = step(tokens[g], states[g], memory)
+            log_probs = beams.block(_log_probs(logits, banned), t, no_repeat_ngram)
+            taken = taken if g else torch.zeros(images, log_probs.shape[-1], device=device)
+            said, parents, every[g] = beams.extend(log_probs, size, t, length_penalty, taken)
+            alive = every[g].log_probs.isfinite() * diversity
+            taken = taken.scatter_add(1, said, alive)
+            states[g], tokens[g] = reorder(after, parents.flatten()), said.flatten()
+        if all(
+            bool((b.done_scores.isfinite().all(dim=1) | ~b.log_probs.isfinite().any(dim=1)).all())
+            for b in every
+        ):
+            break
+    found = [beams.hypotheses(t, length_penalty) for beams in every]
+    result = []
+    for n in range(images):
+        # one of each group, the best of all first; then the next of each
+        ranks = [sorted((group[n][r] for group in found if len(group[n]) > r), key=lambda h: -h.score)
+                 for r in range(size)]  # fmt: skip
+        unique = {h.tokens: h for rank in ranks for h in reversed(rank)}
+        ordered = dict.fromkeys(h.tokens for rank in ranks for h in rank)
+        result.append([unique[ids] for ids in ordered][:n_best])
+    return result
 
 
 def _pick(sequences: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -2,13 +2,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from captioning.model import CaptionModel, DecoderConfig
+from captioning.model import DECODERS, CaptionModel, DecoderConfig
 from common.encoder import Encoder
+from common.search import reorder
 from common.text import BOS, PAD, Vocabulary
 from tests.conftest import TINY_ENCODER, tiny_model
 
-KINDS = pytest.mark.parametrize("kind", ["show_tell", "show_attend_tell"])
+KINDS = pytest.mark.parametrize("kind", ["show_tell", "show_attend_tell", "att2in", "updown"])
 CELLS = pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+PAIRS = pytest.mark.parametrize(
+    ("kind", "cell"),
+    [(k, c) for k in DECODERS for c in ("lstm", "gru", "rnn") if k != "att2in" or c == "lstm"],
+)
 
 
 def batch(model, images=3, captions=2, steps=5):
@@ -19,24 +24,22 @@ def batch(model, images=3, captions=2, steps=5):
     return features, tokens
 
 
-@KINDS
-@CELLS
+@PAIRS
 def test_teacher_forcing_equals_the_loop_over_step(kind, cell):
     decoder = tiny_model(kind, cell).decoder
     features, tokens = batch(tiny_model(kind, cell))
     logits, weights = decoder(features, tokens)
     assert logits.shape == (3, 2, 5, decoder.output.out_features)
-    assert weights.shape == (3, 2, 5, 4 if kind == "show_attend_tell" else 0)
+    assert weights.shape == (3, 2, 5, 0 if kind == "show_tell" else 4)
     memory = decoder.remember(features)
     state = decoder.init_state(memory)
-    state = type(state)(*(field.repeat_interleave(2, dim=0) for field in state))
+    state = reorder(state, torch.tensor([0, 0, 1, 1, 2, 2]))
     for t in range(5):
         step_logits, state = decoder.step(tokens[..., t].flatten(), state, memory)
         torch.testing.assert_close(step_logits.view(3, 2, -1), logits[:, :, t])
 
 
-@KINDS
-@CELLS
+@PAIRS
 def test_every_parameter_gets_a_finite_gradient(kind, cell):
     model = tiny_model(kind, cell)
     features, tokens = batch(model)
@@ -60,8 +63,7 @@ def test_padding_and_neighbours_change_nothing(kind):
             torch.testing.assert_close(alone[0, 0], together[n, k])
 
 
-@KINDS
-@CELLS
+@PAIRS
 def test_one_batch_can_be_learnt_by_heart(kind, cell):
     model = tiny_model(kind, cell)
     decoder = model.decoder.train()

@@ -242,3 +242,67 @@ def test_evaluation_reports_bad_usage_and_unreadable_pictures(script, shapes, mo
     ):
         result = script("evaluate_captioning.py", "--model", model_folder, *arguments)
         assert (result.code, message in result.err) == (2, True)
+
+
+@pytest.fixture
+def trained(script, flags, tmp_path):
+    run = tmp_path / "xe"
+    done = script("train_captioning.py", *flags, "--out", run, "--decoder", "updown", "--patience", 0)
+    assert done.code == 0, done.err
+    return run
+
+
+def test_self_critical_training_raises_the_reward(script, flags, trained, tmp_path):
+    run = tmp_path / "scst"
+    done = script("train_captioning.py", *flags, "--out", run, "--init-from", trained, "--self-critical",
+                  "--epochs", 25, "--patience", 0, "--learning-rate", 1e-2)  # fmt: skip
+    assert done.code == 0, done.err
+    rewards = [row["reward"] for row in history(run)]
+    assert max(rewards[-5:]) > rewards[0] + 15
+    assert "rewards took" in done.out
+    assert Captioner.from_pretrained(run).model.config.kind == "updown"
+
+
+def test_the_encoder_is_trained_and_stored(script, flags, trained, tmp_path, shapes):
+    run, bad = tmp_path / "tuned", shapes.parent / "broken_shapes"
+    shutil.copytree(shapes, bad, dirs_exist_ok=True)
+    (bad / "images" / "train03.png").write_bytes(b"x")
+    flags = [bad if flag == shapes else flag for flag in flags]
+    done = script("train_captioning.py", *flags, "--out", run, "--init-from", trained, "--finetune-encoder",
+                  "--epochs", 2, "--patience", 0)  # fmt: skip
+    assert done.code == 0, done.err
+    assert "train: left out" in done.out
+    assert "train03.png" in done.out
+    before, after = Captioner.from_pretrained(trained).model, Captioner.from_pretrained(run).model
+    changed = [
+        not torch.equal(a, b)
+        for a, b in zip(before.encoder.parameters(), after.encoder.parameters(), strict=True)
+    ]
+    assert all(changed)
+    assert after.encoder.frozen
+    again = script("train_captioning.py", *flags, "--out", tmp_path / "third", "--init-from", run, "--epochs", 1)
+    assert again.code == 0, again.err
+
+
+def test_scheduled_sampling_learns_too(script, flags, tmp_path):
+    run = tmp_path / "run"
+    done = script("train_captioning.py", *flags, "--out", run, "--scheduled-sampling", 0.5, "--patience", 0,
+                  "--epochs", 12, "--learning-rate", 1e-2)  # fmt: skip
+    assert done.code == 0, done.err
+    rows = history(run)
+    assert rows[-1]["train_loss"] < 0.9 * rows[0]["train_loss"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--self-critical",), "name it with --init-from"),
+        (("--samples", 1), "--samples 1: must be at least 2"),
+        (("--scheduled-sampling", 2), "must lie between 0 and 1"),
+        (("--decoder", "att2in", "--cell", "gru"), "--decoder att2in is an LSTM"),
+    ],
+)
+def test_flags_that_do_not_go_together(script, flags, tmp_path, more, message):
+    done = script("train_captioning.py", *flags, "--out", tmp_path / "run", *more)
+    assert (done.code, message in done.err) == (2, True), done.err
+    assert not (tmp_path / "run").exists()

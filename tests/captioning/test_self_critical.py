@@ -1,0 +1,69 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from captioning.data import CaptionBatch, CaptionedImage
+from captioning.metrics import CiderD
+from captioning.self_critical import SelfCriticalSystem
+from common.text import BOS, EOS, tokenize
+from tests.conftest import shape_captions, tiny_model
+
+IMAGES = [
+    CaptionedImage(i, f"{i}.png", tuple(shape_captions(colour, shape)))
+    for i, (colour, shape) in enumerate([("red", "circle"), ("blue", "square"), ("green", "circle")])
+]
+
+
+@pytest.fixture
+def system(monkeypatch):
+    def build(baseline):
+        config = SimpleNamespace(learning_rate=1e-3, epochs=1)
+        system = SelfCriticalSystem(IMAGES, baseline, 2, tiny_model("updown"), config, IMAGES, 0.1)
+        monkeypatch.setattr(system, "log", lambda *_, **__: None)
+        system.on_train_epoch_start()
+        return system
+
+    return build
+
+
+@pytest.mark.parametrize("baseline", ["mean", "greedy"])
+def test_a_step_favours_the_better_caption(system, monkeypatch, baseline):
+    system = system(baseline)
+    words = system.vocabulary
+    good = [[*words.encode(tokenize(image.captions[0])), EOS] for image in IMAGES]
+    bad = [words.encode(["there", "there"])] * 3
+    drawn = [ids for pair in zip(good, bad, strict=True) for ids in pair]
+    middling = [[*words.encode(["a", "red"]), EOS]] * 3
+    monkeypatch.setattr(system, "_draw", lambda state, memory, t: drawn if t else middling)
+    features = torch.rand(3, 4, system.decoder.project.in_features)
+    batch = CaptionBatch(features, torch.zeros(3, 1, 2, dtype=torch.long), [0, 1, 2])
+
+    def log_probs(captions):
+        tokens = torch.tensor([[[BOS, *ids]] for ids in captions])
+        logits, _ = system.decoder(features, tokens[..., :-1])
+        chosen = logits.log_softmax(-1).gather(-1, tokens[..., 1:, None])
+        return chosen.sum().item()
+
+    before = log_probs(good), log_probs(bad)
+    optimizer = torch.optim.SGD(system.decoder.parameters(), 0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        system.training_step(batch, 0).backward()
+        optimizer.step()
+    after = log_probs(good), log_probs(bad)
+    assert after[0] - after[1] > before[0] - before[1]
+    assert after[0] > before[0]
+    assert 0 < system.reward_seconds < system.step_seconds
+
+
+def test_rewards_are_cider_d_of_the_image_meant(system):
+    system = system("mean")
+    ids = [[*system.vocabulary.encode(tokenize(IMAGES[i].captions[1])), EOS] for i in (2, 0)]
+    references = [[[*tokenize(c), "<end>"] for c in image.captions] for image in IMAGES]
+    own = [[*tokenize(IMAGES[i].captions[1]), "<end>"] for i in (0, 1, 2)]
+    expected = CiderD(references).scores(own)
+    np.testing.assert_allclose(system._rewards([2, 0], ids).numpy(), expected[[2, 0]], rtol=1e-5)
+    cut = system._rewards([2], [ids[0][:-1]])
+    assert cut < expected[2]
