@@ -8,6 +8,8 @@
   features on; `captioned_batched_over_single` is the same with the encoder in both. Bar: 4.
 - `cold_over_imports`: wall time of `scripts/caption.py` on one picture over `python -c "import torch, timm"`.
   Bar: 2.
+- `training_over_lstm`: words/s of a training step of the decoder, from features on, over those of a plain
+  `torch.nn.LSTM` with embedding and classifier of the same sizes, without attention. Bar: 0.5.
 - `cache_memory_gib`: growth of this process's memory while it reads, in random order, 30,000 rows of a
   feature file of COCO's size (118,000 x 49 x 1280 fp16, sparse). Bar: below 1.
 """
@@ -27,8 +29,11 @@ sys.path[:] = [
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
+from torch.nn import functional as F
 
 from captioning import Captioner
+from captioning.model import DECODERS, CaptionModel
 from common.cli import command_line, run
 from common.features import FeatureStore
 from common.images import read_batches
@@ -66,12 +71,12 @@ def make_pictures(folder: Path, count: int) -> list[Path]:
 def encoder_only(captioner: Captioner, paths: list[Path]) -> None:
     """The baseline: read the folder and encode it, no captions."""
     for batch in read_batches(list(paths), captioner.model.encoder.preprocess, 32):
-        captioner.encode(batch.images)
+        captioner.ensemble.encode(batch.images)
 
 
-def decode(captioner: Captioner, features: torch.Tensor) -> None:
+def decode(captioner: Captioner, features: tuple[torch.Tensor, ...]) -> None:
     """Beam search from features (N, L, C) on."""
-    decoder = captioner._decoder
+    decoder = captioner.ensemble
     with torch.inference_mode():
         memory = decoder.remember(features)
         beam_search(decoder.step, decoder.init_state(memory), memory, beam_size=3, max_length=21)
@@ -89,6 +94,26 @@ def cache_memory(folder: Path, reads: int = 30_000) -> float:
         if i % 100 == 0:
             highest = max(highest, resident())
     return round((highest - before) / 2**30, 3)
+
+
+def training_over_lstm(model: CaptionModel, repeats: int) -> dict[str, float]:
+    """Words/s of a training step of the decoder over those of `nn.LSTM` and a classifier, sizes alike."""
+    sizes, words = model.config, len(model.vocabulary)
+    images, captions, steps = 32, 5, 15
+    features = torch.randn(images, 49, model.encoder.out_channels)
+    tokens = torch.randint(4, words, (images, captions, steps))
+    decoder = DECODERS[sizes.kind](sizes, model.encoder.out_channels, words)
+    plain = nn.LSTM(sizes.embedding_size, sizes.hidden_size, batch_first=True)
+    embedding, output = nn.Embedding(words, sizes.embedding_size), nn.Linear(sizes.hidden_size, words)
+
+    def attending() -> None:
+        F.cross_entropy(decoder(features, tokens)[0].flatten(0, 2), tokens.flatten()).backward()
+
+    def bare() -> None:
+        outputs, _ = plain(embedding(tokens.flatten(0, 1)))
+        F.cross_entropy(output(outputs).flatten(0, 1), tokens.flatten()).backward()
+
+    return ratios(bare, attending, repeats)
 
 
 def main(config: Config) -> None:
@@ -111,10 +136,10 @@ def main(config: Config) -> None:
             config.repeats,
         )
         images = torch.stack([captioner.model.encoder.preprocess(p) for p in paths[:32]])
-        features = captioner.encode(images)
+        (features,) = captioner.ensemble.encode(images)
         result["batched_over_single"] = ratios(
-            lambda: [decode(captioner, row) for row in features.split(1)],
-            lambda: decode(captioner, features),
+            lambda: [decode(captioner, (row,)) for row in features.split(1)],
+            lambda: decode(captioner, (features,)),
             config.repeats,
         )
         result["captioned_batched_over_single"] = ratios(
@@ -131,6 +156,7 @@ def main(config: Config) -> None:
         cold["ratio"] = round(1 / cold["ratio"], 3)
         cold["lowest"], cold["highest"] = round(1 / cold["highest"], 3), round(1 / cold["lowest"], 3)
         result["cold_over_imports"] = cold
+        result["training_over_lstm"] = training_over_lstm(captioner.model, config.repeats)
         result["cache_memory_gib"] = cache_memory(folder)
     print(json.dumps(result, indent=1))
     if config.report:

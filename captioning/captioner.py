@@ -1,15 +1,16 @@
 """Captions for pictures: what a user calls."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from typing_extensions import Unpack
 
+from captioning.ensemble import Ensemble
 from captioning.model import CaptionModel
-from common.device import Precision, autocast, pick_device, pick_precision
+from common.device import Precision, pick_device, pick_precision
 from common.errors import ImageError
 from common.images import ImageSource, read_batches
 from common.search import Hypothesis, beam_search, reorder, sample
@@ -34,11 +35,28 @@ class Caption:
         return self.text
 
 
+class SearchOptions(TypedDict, total=False):
+    """How captions are searched; see `common.search.beam_search`."""
+
+    beam_size: int
+    """Beams; 1 is greedy search. Default 3."""
+    n_best: int
+    """Captions a picture, at most `beam_size`; the further ones are `alternatives`."""
+    length_penalty: float
+    """0 ranks captions by probability, 1 by mean log-probability a word."""
+    no_repeat_ngram: int
+    """No caption says the same so many words twice; 0 allows it."""
+    groups: int
+    """More than 1: diverse beam search."""
+    diversity: float
+    """How strongly the groups avoid each other's words."""
+
+
 class Captioner:
-    """Captions pictures with a trained model.
+    """Captions pictures with a trained model, or with several whose probabilities are averaged.
 
     Args:
-        model: from training or `CaptionModel.from_pretrained`.
+        model: from training or `CaptionModel.from_pretrained`; or a list of them.
         device: auto, cpu or cuda.
         precision: auto (bf16 where the hardware has it), bf16 or fp32.
 
@@ -47,39 +65,48 @@ class Captioner:
         >>> captioner.caption(["photo.jpg"])[0].text  # doctest: +SKIP
     """
 
-    def __init__(self, model: CaptionModel, device: str = "auto", precision: Precision = "auto") -> None:
+    def __init__(
+        self,
+        model: CaptionModel | Sequence[CaptionModel],
+        device: str = "auto",
+        precision: Precision = "auto",
+    ) -> None:
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
-        self.model = model.eval().to(self.device)
-        self.model.encoder.to(memory_format=torch.channels_last)
-        # a copy that computes in the target precision throughout saves autocast's conversions at every step
-        self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self._decoder = copy.deepcopy(self.model.decoder).to(self._dtype)
+        models = [model] if isinstance(model, CaptionModel) else list(model)
+        self.ensemble = Ensemble(models, self.device, self.precision)
+        self.model = self.ensemble.models[0]
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, device: str = "auto", precision: Precision = "auto", **hub: Any
+        cls,
+        name: str | Path | Sequence[str | Path],
+        device: str = "auto",
+        precision: Precision = "auto",
+        **hub: Any,
     ) -> "Captioner":
-        """Load a bundled model, a model or run folder, or `user/name` from the hub. Raises ModelError."""
-        return cls(CaptionModel.from_pretrained(name, **hub), device, precision)
+        """Load a bundled model, a model or run folder, or `user/name` from the hub; or a list of these.
+
+        Raises:
+            ModelError: one of them cannot be loaded.
+            UsageError: models that do not go together.
+        """
+        names = [name] if isinstance(name, str | Path) else name
+        return cls([CaptionModel.from_pretrained(n, **hub) for n in names], device, precision)
 
     def caption(
         self,
         images: Sequence[ImageSource],
         *,
-        beam_size: int = 3,
-        n_best: int = 1,
-        length_penalty: float = 0.7,
         batch_size: int = 32,
+        **options: Unpack[SearchOptions],
     ) -> list[Caption]:
         """Caption pictures by beam search.
 
         Args:
             images: paths or Pillow images.
-            beam_size: 1 is greedy search.
-            n_best: captions a picture, at most `beam_size`; the further ones are `alternatives`.
-            length_penalty: see `common.search.beam_search`.
             batch_size: pictures at a time.
+            options: see `SearchOptions`.
 
         Raises:
             ImageError: a picture cannot be read; `caption_each` goes on instead.
@@ -87,9 +114,7 @@ class Captioner:
         """
         if isinstance(images, str | Path):
             raise TypeError(f"caption() takes a list of pictures: caption([{str(images)!r}])")
-        found = self.caption_each(
-            images, beam_size=beam_size, n_best=n_best, length_penalty=length_penalty, batch_size=batch_size
-        )
+        found = self.caption_each(images, batch_size=batch_size, **options)
         result = []
         for item in found:
             if isinstance(item, ImageError):
@@ -101,45 +126,32 @@ class Captioner:
         self,
         images: Sequence[ImageSource],
         *,
-        beam_size: int = 3,
-        n_best: int = 1,
-        length_penalty: float = 0.7,
         batch_size: int = 32,
         workers: int = 2,
+        **options: Unpack[SearchOptions],
     ) -> Iterator[Caption | ImageError]:
         """As `caption`, one result after the other, in order; an unreadable picture gives its error."""
         for batch in read_batches(images, self.model.encoder.preprocess, batch_size, workers):
             results: dict[int, Caption | ImageError] = {**batch.errors}
             if batch.indices:
-                found = self.search(
-                    batch.images, beam_size=beam_size, n_best=n_best, length_penalty=length_penalty
-                )
+                found = self.search(batch.images, **options)
                 results |= zip(batch.indices, found, strict=True)
             for index in sorted(results):
                 yield results[index]
 
-    def search(
-        self, images: torch.Tensor, *, beam_size: int = 3, n_best: int = 1, length_penalty: float = 0.7
-    ) -> list[Caption]:
+    def search(self, images: torch.Tensor, **options: Unpack[SearchOptions]) -> list[Caption]:
         """Beam search for preprocessed pictures (N, 3, H, W)."""
         with torch.inference_mode():
-            memory = self._decoder.remember(self.encode(images))
+            memory = self.ensemble.remember(self.ensemble.encode(images))
             found = beam_search(
-                self._decoder.step,
-                self._decoder.init_state(memory),
+                self.ensemble.step,
+                self.ensemble.init_state(memory),
                 memory,
-                beam_size=beam_size,
-                n_best=n_best,
-                length_penalty=length_penalty,
-                max_length=self.model.max_length + 1,
+                max_length=self.ensemble.max_length + 1,
+                **{"beam_size": 3, **options},  # type: ignore[arg-type]
             )
         captions = [[self._caption(hypothesis) for hypothesis in image] for image in found]
         return [Caption(c[0].text, c[0].tokens, c[0].log_prob, c[0].score, tuple(c[1:])) for c in captions]
-
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Preprocessed pictures (N, 3, H, W) -> features (N, L, C) for the decoder."""
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            return self.model.encode(images.to(self.device)).to(self._dtype)
 
     def sample(
         self,
@@ -153,14 +165,14 @@ class Captioner:
     ) -> list[Caption]:
         """Draw `count` captions of one picture at random; see `common.search.sample`. Raises ImageError."""
         with torch.inference_mode():
-            memory = self._decoder.remember(self.encode(self.model.encoder.preprocess(image).unsqueeze(0)))
+            pixels = self.model.encoder.preprocess(image).unsqueeze(0)
+            memory = self.ensemble.remember(self.ensemble.encode(pixels))
+            rows = torch.zeros(count, dtype=torch.long, device=self.device)
             found = sample(
-                self._decoder.step,
-                reorder(
-                    self._decoder.init_state(memory), torch.zeros(count, dtype=torch.long, device=self.device)
-                ),
+                self.ensemble.step,
+                reorder(self.ensemble.init_state(memory), rows),
                 memory,
-                max_length=self.model.max_length + 1,
+                max_length=self.ensemble.max_length + 1,
                 temperature=temperature,
                 top_k=top_k,
                 top_p=top_p,
@@ -171,17 +183,20 @@ class Captioner:
     def attention(self, image: ImageSource, caption: Caption) -> torch.Tensor:
         """Where the model looked for each word of `caption`: (words, H, W), each map summing to 1.
 
+        Of several models the mean over those that have attention.
+
         Raises:
-            ValueError: the model's decoder has no attention.
+            ValueError: no model's decoder has attention.
         """
         preprocess, stride = self.model.encoder.preprocess, self.model.encoder.stride
-        features = self.encode(preprocess(image).unsqueeze(0))
+        features = self.ensemble.encode(preprocess(image).unsqueeze(0))
         ids = torch.tensor([[[BOS, *self.model.vocabulary.encode(caption.tokens)]]], device=self.device)
         with torch.inference_mode():
-            _, weights = self._decoder(features, ids)
-        if not weights.shape[-1]:
+            each = [d(f, ids)[1] for d, f in zip(self.ensemble.decoders, features, strict=True)]
+        looks = [weights[0, 0, : len(caption.tokens)].float().cpu() for weights in each if weights.shape[-1]]
+        if not looks:
             raise ValueError(f"decoder {self.model.config.kind!r} has no attention; use show_attend_tell")
-        maps: torch.Tensor = weights[0, 0, : len(caption.tokens)].float().cpu()
+        maps = torch.stack(looks).mean(dim=0)
         return maps.view(len(maps), -1, preprocess.width // stride)  # words, L -> words, H, W
 
     def _caption(self, hypothesis: Hypothesis) -> Caption:

@@ -8,7 +8,8 @@ from typing import Any
 
 from captioning.captioner import Captioner
 from captioning.data import read_captions
-from captioning.metrics import evaluate_captions, extra_metrics
+from captioning.gallery import Entry, write_gallery
+from captioning.metrics import CiderD, evaluate_captions, extra_metrics
 from common.cli import command_line
 from common.device import Precision
 from common.errors import ImageError, UsageError
@@ -24,14 +25,18 @@ class EvaluationConfig:
     """Folder with pictures and captions, in any layout that training reads."""
     split: str = "val"
     """Which part of it."""
-    model: str = "rooms"
-    """A bundled model, a model or run folder, or user/name on the hub."""
+    model: tuple[str, ...] = ("rooms",)
+    """A bundled model, a model or run folder, or user/name on the hub; several are averaged."""
     beam_size: int = 5
     """Beams; 1 is greedy search."""
     length_penalty: float = 0.7
     """0 ranks captions by probability, 1 by mean log-probability a word."""
+    no_repeat_ngram: int = 0
+    """No caption says the same so many words twice; 0 allows it."""
     report: Path | None = None
     """JSON file to write: the scores, how they were made, and every caption."""
+    gallery: Path | None = None
+    """HTML page to write: pictures, captions, references and scores, best first."""
     batch_size: int = 32
     """Pictures at a time."""
     workers: int = 2
@@ -50,8 +55,9 @@ def evaluate(config: EvaluationConfig) -> int:
     print("\n".join(missing), flush=True) if missing else None
     if config.beam_size < 1:
         raise UsageError(f"--beam-size {config.beam_size}: must be at least 1")
-    if config.report is not None and not config.report.resolve().parent.is_dir():
-        raise UsageError(f"--report {config.report}: its folder does not exist")
+    for flag, file in (("--report", config.report), ("--gallery", config.gallery)):
+        if file is not None and not file.resolve().parent.is_dir():
+            raise UsageError(f"{flag} {file}: its folder does not exist")
     captioner = Captioner.from_pretrained(config.model, config.device, config.precision)
     images = read_captions(config.data, config.split)
     images = images[: config.limit] if config.limit else images
@@ -62,6 +68,7 @@ def evaluate(config: EvaluationConfig) -> int:
             beam_size=config.beam_size,
             workers=config.workers,
             length_penalty=config.length_penalty,
+            no_repeat_ngram=config.no_repeat_ngram,
             batch_size=config.batch_size,
         )
     )
@@ -73,25 +80,36 @@ def evaluate(config: EvaluationConfig) -> int:
     if not told:
         raise ImageError("none of the pictures could be read")
     captions = [tokenize(caption.text) for _, caption in told]
-    scores = evaluate_captions(captions, [[tokenize(c) for c in image.captions] for image, _ in told], extra)
+    references = [[tokenize(c) for c in image.captions] for image, _ in told]
+    scores = evaluate_captions(captions, references, extra)
     report: dict[str, Any] = {
         **{name: round(score, 2) for name, score in scores.items()},
         "num_images": len(told),
         "num_unreadable": len(errors),
         "seconds": round(seconds, 2),
-        "model": config.model,
+        "model": " ".join(config.model),
         "decoder": captioner.model.config.kind,
         "cell": captioner.model.config.cell,
-        "parameters": parameter_count(captioner.model),
+        "parameters": sum(parameter_count(model) for model in captioner.ensemble.models),
+        "minutes": captioner.model.info.get("minutes", ""),
+        "seed": captioner.model.info.get("seed", ""),
         "data": config.data.name,
         "split": config.split,
         "beam_size": config.beam_size,
         "length_penalty": config.length_penalty,
+        "no_repeat_ngram": config.no_repeat_ngram,
         "precision": captioner.precision,
         "left_out": missing,
         "command": command_line(),
     }
     print("\n".join(f"{name:16} {value}" for name, value in report.items()))
+    if config.gallery is not None:
+        each = 100 * CiderD(references).scores(captions)
+        entries = [
+            Entry(image.path, caption.text, image.captions, float(score))
+            for (image, caption), score in zip(told, each, strict=True)
+        ]
+        write_gallery(entries, f"{report['data']} {config.split}, {report['model']}", config.gallery)
     if config.report is not None:
         report["captions"] = [
             {

@@ -111,7 +111,8 @@ class Decoder(nn.Module):
             self.init_state(memory), torch.arange(images, device=tokens.device).repeat_interleave(captions)
         )
         embedded = self.dropout(self.embedding(tokens.flatten(0, 1)))  # N, K, T -> R, T, E
-        outputs, weights = [], []
+        outputs: list[torch.Tensor] = []
+        weights: list[torch.Tensor] = []
         for t in range(steps):
             told = embedded[:, t]
             if own_words and t:
@@ -125,9 +126,8 @@ class Decoder(nn.Module):
             images, captions, steps, weights[0].shape[-1]
         )
 
-
     def _own_words(self, output: torch.Tensor, told: torch.Tensor, share: float) -> torch.Tensor:
-        """output (R, E) of the step before, told (R, E) -> told with `share` of its rows drawn from output."""
+        """output (R, E) of the step before, told (R, E) -> told, `share` of its rows drawn anew."""
         own = torch.distributions.Categorical(logits=self.output(output).float()).sample()
         chosen = torch.rand(len(told), 1, device=told.device) < share
         return torch.where(chosen, self.dropout(self.embedding(own)), told)
@@ -148,12 +148,23 @@ class ShowTell(Decoder):
         return self.deep_output(state.hidden), state, embedded[:, :0]
 
 
-class ShowAttendTell(Decoder):
-    """Soft attention over the grid, gated, with deep output (Xu et al. 2015, eqs. 1 to 9, section 4.2.1)."""
+class AttendingDecoder(Decoder):
+    """What the decoders with soft attention over the grid share."""
 
     def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
         super().__init__(config, channels, words)
         self.attention = AdditiveAttention(config.grid_size, config.hidden_size, config.attention_size)
+
+    def keys(self, grid: torch.Tensor) -> torch.Tensor:
+        """See `Decoder.keys`."""
+        return self.attention.keys(grid)
+
+
+class ShowAttendTell(AttendingDecoder):
+    """Soft attention over the grid, gated, with deep output (Xu et al. 2015, eqs. 1 to 9, section 4.2.1)."""
+
+    def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
+        super().__init__(config, channels, words)
         self.gate = nn.Linear(config.hidden_size, config.grid_size)
         self.deep_output = nn.Linear(config.hidden_size + config.grid_size, config.embedding_size)
 
@@ -161,10 +172,6 @@ class ShowAttendTell(Decoder):
     def build_cell(config: DecoderConfig) -> nn.Module:
         """See `Decoder.build_cell`."""
         return RecurrentCell(config.cell, config.embedding_size + config.grid_size, config.hidden_size)
-
-    def keys(self, grid: torch.Tensor) -> torch.Tensor:
-        """See `Decoder.keys`."""
-        return self.attention.keys(grid)
 
     def advance(
         self, embedded: torch.Tensor, state: CellState, memory: Memory
@@ -205,15 +212,14 @@ class Att2inCell(nn.Module):
         return CellState(shown * torch.tanh(memory), memory)
 
 
-class Att2in(ShowAttendTell):
+class Att2in(AttendingDecoder):
     """Attention that enters the cell's written value alone (Rennie et al. 2017, section 2.1, "Att2in").
 
     It has its own cell, an LSTM. As all decoders here it starts from the picture and has a deep output.
     """
 
     def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
-        Decoder.__init__(self, config, channels, words)
-        self.attention = AdditiveAttention(config.grid_size, config.hidden_size, config.attention_size)
+        super().__init__(config, channels, words)
         self.deep_output = nn.Linear(config.hidden_size, config.embedding_size)
 
     @staticmethod
@@ -239,7 +245,7 @@ class UpDownState(NamedTuple):
     speaking: CellState
 
 
-class UpDown(ShowAttendTell):
+class UpDown(AttendingDecoder):
     """One RNN looks, a second one speaks (Anderson et al. 2018, section 3.2), over the grid.
 
     The first reads the second's last state, the mean of the grid and the word before; its state asks the
@@ -247,8 +253,7 @@ class UpDown(ShowAttendTell):
     """
 
     def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
-        Decoder.__init__(self, config, channels, words)
-        self.attention = AdditiveAttention(config.grid_size, config.hidden_size, config.attention_size)
+        super().__init__(config, channels, words)
         self.speaker = RecurrentCell(config.cell, config.grid_size + config.hidden_size, config.hidden_size)
         self.deep_output = nn.Linear(config.hidden_size, config.embedding_size)
 

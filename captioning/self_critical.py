@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
@@ -36,7 +36,12 @@ class SelfCriticalSystem(CaptioningSystem):
     """
 
     def __init__(
-        self, train: Sequence[CaptionedImage], baseline: Baseline, samples: int, *other: object, **more: object
+        self,
+        train: Sequence[CaptionedImage],
+        baseline: Baseline,
+        samples: int,
+        *other: object,
+        **more: object,
     ) -> None:
         super().__init__(*other, **more)  # type: ignore[arg-type]
         self.baseline, self.samples = baseline, samples
@@ -79,7 +84,7 @@ class SelfCriticalSystem(CaptioningSystem):
         self.step_seconds += time.monotonic() - started
         return loss
 
-    def _draw(self, state: object, memory: object, temperature: float) -> list[list[int]]:
+    def _draw(self, state: Any, memory: Any, temperature: float) -> list[list[int]]:
         """One caption a row of the state, as ids, with the end where it was said."""
         found = sample(
             self.decoder.step, state, memory, max_length=self.max_length + 1, temperature=temperature
@@ -88,9 +93,7 @@ class SelfCriticalSystem(CaptioningSystem):
 
     def _rewards(self, image_ids: Sequence[int | str], captions: Sequence[Sequence[int]]) -> torch.Tensor:
         """CIDEr-D of each caption against the references of its image."""
-        words = [
-            [*self.vocabulary.decode(ids), *([_END] if ids[-1:] == [EOS] else [])] for ids in captions
-        ]
+        words = [[*self.vocabulary.decode(ids), *([_END] if ids[-1:] == [EOS] else [])] for ids in captions]
         return torch.tensor(self.reward.rewards([self.positions[i] for i in image_ids], words))
 
     @staticmethod

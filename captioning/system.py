@@ -23,8 +23,8 @@ class CaptioningSystem(pl.LightningModule):
         config: learning rate and so on.
         val: the pictures of val with their references.
         label_smoothing: probability given to all words alike.
-        scheduled_sampling: share of its own words that the decoder reads at the end of training (Bengio et al.
-            2015); it grows from 0 evenly.
+        scheduled_sampling: share of its own words that the decoder reads at the end of training (Bengio et
+            al. 2015); it grows from 0 evenly.
         encoder_rate: learning rate of an encoder that is trained, relative to the decoder's.
     """
 
@@ -67,7 +67,7 @@ class CaptioningSystem(pl.LightningModule):
         return loss
 
     def features(self, batch: CaptionBatch) -> torch.Tensor:
-        """(N, L, C): those of the cache, or the pictures seen by an encoder that is trained, once an image."""
+        """(N, L, C): those of the cache, or what an encoder that is trained sees, once an image."""
         if self.encoder is None:
             return batch.features.float()
         pictures = batch.features.contiguous(memory_format=torch.channels_last)

@@ -27,8 +27,8 @@ class CaptioningConfig(TrainConfig):
     data: Path
     """Folder with the pictures and captions of train and val."""
     decoder: DecoderKind = "show_attend_tell"
-    """show_attend_tell, att2in and updown look at places of the picture for each word; show_tell sees it once,
-    at the start."""
+    """show_attend_tell, att2in and updown look at places of the picture for each word; show_tell sees it
+    once, at the start."""
     cell: CellKind = "lstm"
     """lstm, gru or rnn."""
     encoder: str = DEFAULT_ENCODER

@@ -1,13 +1,15 @@
 """A picture with the attention maps that a decoder laid over it."""
 
+import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from common.images import ImageSource, load_image
 
@@ -45,6 +47,36 @@ def draw_attention(
         axis.imshow(pixels)
         axis.set_title(label, fontsize=11)
     figure.savefig(out, dpi=110, format="png")
+
+
+def animate_attention(
+    image: ImageSource, title: str, labels: Sequence[str], maps: torch.Tensor, out: Path
+) -> None:
+    """Write an animated GIF: the picture, then the light where the model looked, a frame a label.
+
+    Below it the title is written word by word. Arguments and errors as of `draw_attention`.
+    """
+    picture = load_image(image)
+    picture.thumbnail((_SIDE, _SIDE))
+    font = ImageFont.load_default(15)
+    lines = textwrap.wrap(title, max(8, picture.width // 8)) or [""]
+    said, frames = 0, []
+    for label, shown in [
+        ("", np.asarray(picture)),
+        *zip(labels, map(partial(_overlay, picture), maps.numpy()), strict=True),
+    ]:
+        said = title.lower().find(label.lower(), said) + len(label) if label else said
+        frame = Image.new("RGB", (picture.width, picture.height + 22 * len(lines) + 8), "white")
+        frame.paste(Image.fromarray(shown), (0, 0))
+        draw, start = ImageDraw.Draw(frame), 0
+        for row, line in enumerate(lines):
+            draw.text((6, picture.height + 4 + 22 * row), line[: max(0, said - start)], "black", font)
+            start += len(line) + 1
+        frames.append(frame)
+    frames.append(frames[0].copy())
+    frames[-1].paste(frames[-2].crop((0, picture.height, *frames[-2].size)), (0, picture.height))
+    durations = [600, *[500] * (len(frames) - 2), 2000]
+    frames[0].save(out, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
 def _overlay(picture: Image.Image, grid: np.ndarray) -> np.ndarray:

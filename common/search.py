@@ -263,7 +263,7 @@ def _diverse(
             log_probs = beams.block(_log_probs(logits, banned), t, no_repeat_ngram)
             taken = taken if g else torch.zeros(images, log_probs.shape[-1], device=device)
             said, parents, every[g] = beams.extend(log_probs, size, t, length_penalty, taken)
-            alive = every[g].log_probs.isfinite() * diversity
+            alive = diversity * every[g].log_probs.isfinite().float()
             taken = taken.scatter_add(1, said, alive)
             states[g], tokens[g] = reorder(after, parents.flatten()), said.flatten()
         if all(

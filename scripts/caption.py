@@ -28,18 +28,24 @@ class Config:
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Pictures, patterns or folders."""
-    model: str = "rooms"
-    """A bundled model, a model or run folder, or user/name on the hub."""
+    model: tuple[str, ...] = ("rooms",)
+    """A bundled model, a model or run folder, or user/name on the hub; several are averaged."""
     beam_size: int = 3
     """Beams; 1 is greedy search."""
     n_best: int = 1
     """Captions a picture, best first; at most --beam-size."""
     length_penalty: float = 0.7
     """0 ranks captions by probability, 1 by mean log-probability a word."""
+    no_repeat_ngram: int = 0
+    """No caption says the same so many words twice; 0 allows it."""
+    groups: int = 1
+    """More than 1 makes the beams, and with --n-best the captions, differ (diverse beam search)."""
+    diversity: float = 0.5
+    """With --groups: how strongly they avoid each other's words."""
     json: bool = False
     """Print one JSON object a line, with log-probabilities."""
     attention: Path | None = None
-    """Also draw where the model looked for each word of one picture's caption, as PNG."""
+    """Also draw where the model looked for each word of one picture's caption, as PNG or animated GIF."""
     batch_size: int = 32
     """Pictures at a time."""
     workers: int = 2
@@ -54,6 +60,10 @@ def main(config: Config) -> int:
     """Caption each picture; 1 if one could not be read."""
     if not 1 <= config.n_best <= config.beam_size:
         raise UsageError(f"--n-best {config.n_best}: must lie between 1 and --beam-size, {config.beam_size}")
+    if config.groups < 1 or config.beam_size % config.groups:
+        raise UsageError(f"--groups {config.groups}: must divide --beam-size, {config.beam_size}")
+    if min(config.no_repeat_ngram, config.diversity) < 0:
+        raise UsageError("--no-repeat-ngram and --diversity must be at least 0")
     paths = find_images(config.paths)
     if config.attention is not None and len(paths) != 1:
         raise UsageError(f"--attention draws one picture, and {len(paths)} were given")
@@ -64,6 +74,9 @@ def main(config: Config) -> int:
         n_best=config.n_best,
         batch_size=config.batch_size,
         length_penalty=config.length_penalty,
+        no_repeat_ngram=config.no_repeat_ngram,
+        groups=config.groups,
+        diversity=config.diversity,
         workers=config.workers,
     )
     failed = False
@@ -87,14 +100,15 @@ def main(config: Config) -> int:
 
 
 def draw(captioner: Captioner, path: Path, caption: Caption, out: Path) -> None:
-    """Write the attention picture."""
-    from common.drawing import draw_attention
+    """Write the attention picture, still or moving."""
+    from common.drawing import animate_attention, draw_attention
 
     try:
         maps = captioner.attention(path, caption)
     except ValueError as error:
         raise UsageError(f"--attention: {error}") from None
-    draw_attention(path, caption.text, caption.tokens, maps, out)
+    show = animate_attention if out.suffix.lower() == ".gif" else draw_attention
+    show(path, caption.text, caption.tokens, maps, out)
 
 
 if __name__ == "__main__":

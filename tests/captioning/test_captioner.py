@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,7 +7,8 @@ from PIL import Image
 
 from captioning import Captioner
 from common.drawing import draw_attention
-from common.errors import ImageError
+from common.errors import ImageError, UsageError
+from common.text import Vocabulary
 from tests.conftest import shape_picture, tiny_model
 
 
@@ -99,3 +101,40 @@ def test_preprocessing_of_path_and_picture_is_bit_equal(captioner, tmp_path):
     with Image.open(tmp_path / "a.png") as opened:
         from_picture = captioner.model.encoder.preprocess(opened)
     assert torch.equal(from_picture, captioner.model.encoder.preprocess(tmp_path / "a.png"))
+
+
+def test_an_ensemble_averages_probabilities(pictures):
+    first, second = tiny_model("updown"), tiny_model("show_attend_tell")
+    with torch.no_grad():
+        for parameter in second.decoder.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    alone = Captioner(first, "cpu", "fp32").caption(pictures[:2])
+    twice = Captioner([first, first], "cpu", "fp32").caption(pictures[:2])
+    assert [c.text for c in alone] == [c.text for c in twice]
+    assert [c.log_prob for c in alone] == pytest.approx([c.log_prob for c in twice], abs=1e-4)
+    both = Captioner([first, second], "cpu", "fp32")
+    features = both.ensemble.encode(torch.stack([first.encoder.preprocess(p) for p in pictures[:2]]))
+    tokens, each = torch.tensor([1, 1]), []
+    with torch.inference_mode():
+        memory = both.ensemble.remember(features)
+        mean, _ = both.ensemble.step(tokens, both.ensemble.init_state(memory), memory)
+        for model, grid in zip((first, second), features, strict=True):
+            own = model.decoder.remember(grid)
+            each.append(model.decoder.step(tokens, model.decoder.init_state(own), own)[0].softmax(-1))
+    torch.testing.assert_close(mean.exp(), torch.stack(each).mean(0))
+    caption = both.caption(pictures[:1])[0]
+    assert both.attention(pictures[0], caption).shape[0] == len(caption.tokens)
+    assert len(both.sample(pictures[0], 3)) == 3
+
+
+def test_models_that_do_not_go_together_are_refused():
+    other = tiny_model()
+    other.vocabulary = Vocabulary(["a", "b"])
+    with pytest.raises(UsageError, match="the same words"):
+        Captioner([tiny_model(), other])
+    wide = tiny_model()
+    wide.encoder.preprocess = replace(wide.encoder.preprocess, width=96)
+    with pytest.raises(UsageError, match="of the same size"):
+        Captioner([tiny_model(), wide])
+    with pytest.raises(UsageError, match="no model given"):
+        Captioner([])

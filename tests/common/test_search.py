@@ -206,3 +206,51 @@ def test_log_probs_are_probabilities():
     for hypotheses in found:
         finished = sum(math.exp(h.log_prob) for h in hypotheses if h.finished)
         assert 0 < finished <= 1 + 1e-5
+
+
+def repeated(tokens, n):
+    grams = [tokens[i : i + n] for i in range(len(tokens) - n + 1)]
+    return len(grams) != len(set(grams))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_no_ngram_is_said_twice(n):
+    images = memory(6, no_end=True)
+    free = beam_search(step, start(6), images, beam_size=3, max_length=6)
+    assert any(repeated(h.tokens, n) for image in free for h in image)
+    found = beam_search(step, start(6), images, beam_size=3, n_best=3, max_length=6, no_repeat_ngram=n)
+    assert not any(repeated(h.tokens, n) for image in found for h in image)
+    assert all(len(h.tokens) == (3 if n == 1 else 6) for image in found for h in image[:1])
+
+
+def test_groups_without_diversity_find_the_best_and_with_it_differ():
+    images = memory(8)
+    best = beam_search(step, start(8), images, beam_size=2, max_length=6)
+    same = beam_search(step, start(8), images, beam_size=4, groups=2, diversity=0, max_length=6)
+    assert [a[0].tokens for a in best] == [b[0].tokens for b in same]
+    plain = beam_search(step, start(8), images, beam_size=4, n_best=4, max_length=6)
+    diverse = beam_search(step, start(8), images, beam_size=4, n_best=4, groups=4, diversity=3, max_length=6)
+
+    def firsts(found):
+        return sum(len({h.tokens[:1] for h in image}) for image in found)
+
+    assert firsts(diverse) > firsts(plain)
+    for n, image in enumerate(diverse):  # what it reports is the probability, without the penalty
+        for h in image:
+            assert h.log_prob == pytest.approx(log_prob(images, n, h), abs=1e-4)
+
+
+def log_prob(images, n, hypothesis):
+    last, total = BOS, 0.0
+    for t, token in enumerate([*hypothesis.tokens, *([EOS] if hypothesis.finished else [])]):
+        logits = images.table[n, t, last].clone()
+        logits[list(BANNED)] = -torch.inf
+        total += logits.log_softmax(-1)[token].item()
+        last = token
+    return total
+
+
+@pytest.mark.parametrize("wrong", [{"groups": 2}, {"groups": 0}, {"no_repeat_ngram": -1}, {"diversity": -1}])
+def test_beam_search_refuses_groups_that_do_not_fit(wrong):
+    with pytest.raises(ValueError, match="must be at least 0"):
+        beam_search(step, start(1), memory(1), beam_size=3, max_length=4, **wrong)

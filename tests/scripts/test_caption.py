@@ -106,3 +106,36 @@ def test_inference_imports_nothing_that_it_does_not_need(photos, model_folder):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_diverse_captions_of_several_models_and_a_moving_picture(script, photos, model_folder, tmp_path):
+    out = tmp_path / "look.gif"
+    done = script("caption.py", photos / "a.jpg", "--model", model_folder, model_folder, "--beam-size", 4,
+                  "--n-best", 4, "--groups", 4, "--no-repeat-ngram", 1, "--attention", out)  # fmt: skip
+    assert done.code == 0, done.err
+    captions = [line.split("\t")[1] for line in done.out.splitlines()]
+    assert len(set(captions)) == len(captions) > 1
+    assert all(len(words) == len(set(words)) for words in (c.lower().split() for c in captions))
+    with Image.open(out) as moving:
+        assert (moving.format, moving.n_frames) == ("GIF", len(captions[0].split()) + 2)
+    for flags, message in (
+        (("--groups", 2), "--groups 2: must divide --beam-size, 3"),
+        (("--no-repeat-ngram", -1), "must be at least 0"),
+    ):
+        done = script("caption.py", photos / "a.jpg", "--model", model_folder, *flags)
+        assert (done.code, message in done.err) == (2, True)
+
+
+def test_a_gallery_is_one_page(script, shapes, model_folder, tmp_path):
+    page = tmp_path / "page.html"
+    done = script("evaluate_captioning.py", "--data", shapes, "--model", model_folder, "--gallery", page)
+    assert done.code == 0, done.err
+    text = page.read_text()
+    assert text.count("<article>") == text.count("data:image/jpeg;base64,") == 8
+    scores = [float(part.split(" ")[0]) for part in text.split("CIDEr-D ")[1:]]
+    assert scores == sorted(scores, reverse=True)
+    assert "A red square." in text
+    done = script(
+        "evaluate_captioning.py", "--data", shapes, "--model", model_folder, "--gallery", "no/p.html"
+    )
+    assert (done.code, "--gallery no/p.html: its folder does not exist" in done.err) == (2, True)

@@ -280,7 +280,9 @@ def test_the_encoder_is_trained_and_stored(script, flags, trained, tmp_path, sha
     ]
     assert all(changed)
     assert after.encoder.frozen
-    again = script("train_captioning.py", *flags, "--out", tmp_path / "third", "--init-from", run, "--epochs", 1)
+    again = script(
+        "train_captioning.py", *flags, "--out", tmp_path / "third", "--init-from", run, "--epochs", 1
+    )
     assert again.code == 0, again.err
 
 
