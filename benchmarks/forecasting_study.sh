@@ -46,10 +46,17 @@ for cell in lstm gru rnn; do
         score "passengers_${cell}_$window" 0 "${passengers[@]}"
     done
 done
-# the setting with the best val_rmse over its two seeds, with three seeds more
-chosen="$runs/sunspots_lstm_29_0,$runs/sunspots_lstm_29_1"
-for seed in 2 3 4; do
-    study sunspots_lstm_29 "$seed" "${sunspots[@]}" "${one_step[@]}" --cell lstm --window 29
-    chosen="$chosen,$runs/sunspots_lstm_29_$seed"
+# the cell and the two windows with the best val_rmse over two seeds, with three seeds more
+all=
+for window in 29 60; do
+    models=
+    for seed in 0 1 2 3 4; do
+        [ "$seed" -lt 2 ] || study "sunspots_lstm_$window" "$seed" "${sunspots[@]}" "${one_step[@]}" --cell lstm --window "$window"
+        models="$models,$runs/sunspots_lstm_${window}_$seed"
+    done
+    all="$all$models"
+    python scripts/evaluate_forecasting.py --model "${models#,}" "${sunspots[@]}" --split val --report "reports/forecasting_choice_$window.json"
 done
-python scripts/evaluate_forecasting.py --model "$chosen" "${sunspots[@]}" --report reports/forecasting_chosen_sunspots.json
+python scripts/evaluate_forecasting.py --model "${all#,}" "${sunspots[@]}" --split val --report reports/forecasting_choice_29_60.json
+# what is best on val, once on test
+python scripts/evaluate_forecasting.py --model "${all#,}" "${sunspots[@]}" --report reports/forecasting_chosen_sunspots.json
