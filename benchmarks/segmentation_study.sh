@@ -17,16 +17,16 @@ row() { # name, data, evaluation flags, training flags ...
         --report "reports/segmentation_$name.json" --confusion "$runs/$name/confusion.png"
 }
 
-[ -d "$runs/far_cue" ] || python benchmarks/make_far_cue.py --out "$runs/far_cue"
+[ -d "$runs/far_cue" ] || python benchmarks/make_far_cue.py --out "$runs/far_cue" --train 200
 for seed in $seeds; do
     for stride in 8 16 32; do
         for context in none renet conv attention; do
             row "study_stride${stride}_${context}_seed$seed" "$data" "$seed" --ignore-label 11 --stride "$stride" \
-                --context "$context" --image-size 180 240 --crop 160 208 --scales 0.75 1.5 --epochs 12 --workers 1
+                --context "$context" --image-size 180 240 --crop 144 192 --scales 0.75 1.5 --epochs 5 --workers 0
         done
     done
     for context in none renet conv attention; do
         row "far_${context}_seed$seed" "$runs/far_cue" "$seed" --stride 8 --context "$context" \
-            --image-size 64 512 --crop 64 512 --scales 1 1 --epochs 6 --workers 1
+            --image-size 64 512 --crop 64 512 --scales 1 1 --epochs 3 --workers 0
     done
 done
