@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from common.recurrent import CellKind, RecurrentEncoder
 
 Order = Literal["sequence", "parallel"]
+SPAN = 64
+"""Steps that the longest memories hold at the start."""
 
 
 class ReNet(nn.Module):
@@ -21,7 +23,9 @@ class ReNet(nn.Module):
     reads the rows of what it wrote. In `parallel` both read the input and their outputs are concatenated;
     a place then hears of its own row and column alone.
 
-    All lines of all maps go through one RNN call a sweep.
+    All lines of all maps go through one RNN call a sweep. LSTMs and GRUs start with memories of up to `SPAN`
+    steps (chrono initialisation, Tallec & Ollivier 2018, section 2.3); with the usual start a cue is
+    forgotten after a few steps, and what stands far away is never learnt.
 
     Args:
         channels: C of the input.
@@ -57,6 +61,8 @@ class ReNet(nn.Module):
         self.vertical = RecurrentEncoder(cell, size, hidden_size, bidirectional=True)
         read = self.vertical.output_size if order == "sequence" else size
         self.horizontal = RecurrentEncoder(cell, read, hidden_size, bidirectional=True)
+        for sweep in (self.vertical, self.horizontal):
+            _start_with_memory(sweep, cell, hidden_size)
         self.out_channels = (2 if order == "sequence" else 4) * hidden_size
 
     def forward(self, maps: torch.Tensor, sizes: torch.Tensor | None = None) -> torch.Tensor:
@@ -82,6 +88,22 @@ class ReNet(nn.Module):
             read = torch.cat([down, _sweep(self.horizontal, places, widths)], dim=-1)
         read = read.permute(0, 3, 1, 2)  # N, H, W, 2D -> N, 2D, H, W
         return read if sizes is None else _keep_inside(read, sizes)
+
+
+def _start_with_memory(rnn: RecurrentEncoder, cell: CellKind, size: int) -> None:
+    """Biases of the gates that keep the state: log of uniform draws from 1 to SPAN - 1 (eq. 16)."""
+    if cell == "rnn":
+        return
+    gate = slice(size, 2 * size)  # torch's order: input, forget, ... of an LSTM; reset, update, ... of a GRU
+    with torch.no_grad():
+        for name, bias in rnn.named_parameters():
+            if "bias_hh" in name:
+                kept = torch.empty(size).uniform_(1, SPAN - 1).log()
+                bias[gate] = kept
+                if cell == "lstm":
+                    bias[:size] = -kept
+            elif "bias_ih" in name:
+                bias[: 2 * size] = 0
 
 
 def _sweep(rnn: RecurrentEncoder, lines: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
