@@ -27,6 +27,6 @@ for seed in $seeds; do
     done
     for context in none renet conv attention; do
         row "far_${context}_seed$seed" "$runs/far_cue" "$seed" --stride 8 --context "$context" \
-            --image-size 64 512 --crop 64 512 --scales 1 1 --epochs 3 --workers 0
+            --image-size 64 512 --crop 64 512 --scales 1 1 --epochs 18 --batch-size 4 --workers 0
     done
 done
