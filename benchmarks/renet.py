@@ -169,7 +169,9 @@ def draw(growth: dict[str, dict[int, dict[str, float]]], out: Path) -> None:
             places = [times * HEIGHT * WIDTH for times in values]
             axis.loglog(places, [value[what] for value in values.values()], marker="o", label=layer)
         axis.set(xlabel="places of the map (256 channels)", ylabel=unit)
-        axis.grid(alpha=0.3, which="both")
+        axis.set_xticks(places, [f"{count:,}" for count in places])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
         axis.legend(frameon=False)
     figure.suptitle("one layer, forward and backward")
     figure.savefig(out, dpi=110, format="png")
