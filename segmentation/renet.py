@@ -25,7 +25,7 @@ class ReNet(nn.Module):
 
     All lines of all maps go through one RNN call a sweep. LSTMs and GRUs start with memories of up to `SPAN`
     steps (chrono initialisation, Tallec & Ollivier 2018, section 2.3); with the usual start a cue is
-    forgotten after a few steps, and what stands far away is never learnt.
+    forgotten after a few steps, and what stands far away is hard to learn.
 
     Args:
         channels: C of the input.
