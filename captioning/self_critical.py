@@ -60,7 +60,8 @@ class SelfCriticalSystem(CaptioningSystem):
             rows = torch.arange(images, device=features.device).repeat_interleave(count)
             state = reorder(self.decoder.init_state(memory), rows)
             drawn = self._draw(state, memory, 1.0)
-            greedy = self._draw(self.decoder.init_state(memory), memory, 0.0)
+            if self.baseline == "greedy":
+                greedy = self._draw(self.decoder.init_state(memory), memory, 0.0)
         judged = time.monotonic()
         ids = [image for image in batch.image_ids for _ in range(count)]
         rewards = self._rewards(ids, drawn).view(images, count)
