@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
@@ -12,10 +11,10 @@ from captioning.metrics import evaluate_captions
 from captioning.model import CaptionModel
 from common.search import sample
 from common.text import PAD, tokenize
-from common.training import TrainConfig, epochs_trained, gather, global_sum, one_cycle
+from common.training import TrainConfig, TrainingSystem, epochs_trained, gather, global_sum, one_cycle
 
 
-class CaptioningSystem(pl.LightningModule):
+class CaptioningSystem(TrainingSystem):
     """Cross entropy with label smoothing (Szegedy et al. 2016); greedy captions of all of val every epoch.
 
     Args:
@@ -72,15 +71,6 @@ class CaptioningSystem(pl.LightningModule):
             return batch.features.float()
         pictures = batch.features.contiguous(memory_format=torch.channels_last)
         return self.encoder(pictures).flatten(2).transpose(1, 2).float()
-
-    def on_train_epoch_start(self) -> None:
-        """Start the epoch's mean loss."""
-        self._losses: list[torch.Tensor] = []
-
-    def on_train_epoch_end(self) -> None:
-        """The epoch's mean loss over all processes."""
-        mean = global_sum(torch.stack(self._losses).mean()) / self.trainer.world_size
-        self.log("train_loss", mean)
 
     def validation_step(self, batch: CaptionBatch, batch_index: int) -> None:
         """Caption each image."""

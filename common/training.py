@@ -174,6 +174,18 @@ def gather(value: list[Any]) -> list[Any]:
     return [item for part in parts for item in part]
 
 
+class TrainingSystem(pl.LightningModule):
+    """Logs `train_loss`, the mean over an epoch's steps of what `training_step` appends to `_losses`."""
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's mean loss."""
+        self._losses: list[torch.Tensor] = []
+
+    def on_train_epoch_end(self) -> None:
+        """The epoch's mean loss over all processes."""
+        self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / self.trainer.world_size)
+
+
 def one_cycle(parameters: Any, config: TrainConfig, trainer: pl.Trainer) -> dict[str, Any]:
     """AdamW under a one-cycle schedule over the whole run, as `configure_optimizers` returns it.
 

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
-from common.training import TrainConfig, gather, global_sum, one_cycle
+from common.training import TrainConfig, TrainingSystem, gather, global_sum, one_cycle
 from ocr.charset import BLANK, Charset
 from ocr.ctc import greedy
 from ocr.data import TextBatch, TextLine
@@ -33,7 +32,7 @@ def fold_case(log_probs: torch.Tensor, charset: Charset) -> torch.Tensor:
     return folded.index_fill(-1, small, -1e4)
 
 
-class OcrSystem(pl.LightningModule):
+class OcrSystem(TrainingSystem):
     """CTC (Graves et al. 2006) a character; val is read greedily every epoch.
 
     Labels whose case is unknown are scored by `fold_case`.
@@ -48,7 +47,6 @@ class OcrSystem(pl.LightningModule):
         super().__init__()
         self.model, self.config, self.val = model, config, val
         self._read: list[tuple[int, str]] = []
-        self._losses: list[torch.Tensor] = []
 
     def training_step(self, batch: TextBatch | None, batch_index: int) -> torch.Tensor | None:
         """Mean loss a character over the whole batch, whatever process holds which part of it."""
@@ -73,14 +71,6 @@ class OcrSystem(pl.LightningModule):
         self.log("train_loss_step", loss, batch_size=1)
         self._losses.append(loss.detach())
         return loss
-
-    def on_train_epoch_start(self) -> None:
-        """Start the epoch's mean loss."""
-        self._losses = []
-
-    def on_train_epoch_end(self) -> None:
-        """The epoch's mean loss over all processes."""
-        self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / self.trainer.world_size)
 
     def validation_step(self, batch: TextBatch | None, batch_index: int) -> None:
         """Read each line."""

@@ -2,17 +2,16 @@
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
-from common.training import TrainConfig, global_sum, one_cycle
+from common.training import TrainConfig, TrainingSystem, global_sum, one_cycle
 from segmentation.data import SceneBatch
 from segmentation.metrics import confusion, score_confusion
 from segmentation.model import SegmentationModel, upsample
 
 
-class SegmentationSystem(pl.LightningModule):
+class SegmentationSystem(TrainingSystem):
     """Class-balanced cross entropy a pixel; val is scored over the whole set every epoch.
 
     Args:
@@ -28,7 +27,6 @@ class SegmentationSystem(pl.LightningModule):
         super().__init__()
         self.model, self.config, self.encoder_rate = model, config, encoder_rate
         self.register_buffer("weights", weights, persistent=False)
-        self._losses: list[torch.Tensor] = []
         self._counts = torch.zeros(0)
 
     def training_step(self, batch: SceneBatch, batch_index: int) -> torch.Tensor:
@@ -43,14 +41,6 @@ class SegmentationSystem(pl.LightningModule):
         self.log("train_loss_step", loss, batch_size=1)
         self._losses.append(loss.detach())
         return loss
-
-    def on_train_epoch_start(self) -> None:
-        """Start the epoch's mean loss."""
-        self._losses = []
-
-    def on_train_epoch_end(self) -> None:
-        """The epoch's mean loss over all processes."""
-        self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / self.trainer.world_size)
 
     def on_validation_epoch_start(self) -> None:
         """Empty the confusion matrix."""

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
-from common.training import TrainConfig, gather, global_sum, one_cycle
+from common.training import TrainConfig, TrainingSystem, gather, global_sum, one_cycle
 from video.data import ClipBatch, sample
 from video.model import VideoModel
 
@@ -23,7 +22,7 @@ def shuffle_frames(features: torch.Tensor, lengths: torch.Tensor, seed: int = 0)
     return shuffled
 
 
-class VideoSystem(pl.LightningModule):
+class VideoSystem(TrainingSystem):
     """Cross entropy with label smoothing; every epoch all of val is classified, in order and shuffled.
 
     Args:
@@ -37,7 +36,6 @@ class VideoSystem(pl.LightningModule):
         self.network, self.frames = model.network, model.config.frames
         self.config, self.label_smoothing = config, label_smoothing
         self._right: list[tuple[int, bool, bool]] = []
-        self._losses: list[torch.Tensor] = []
 
     def training_step(self, batch: ClipBatch, batch_index: int) -> torch.Tensor:
         """Mean loss a clip over the whole batch, whatever process holds which part of it."""
@@ -49,14 +47,6 @@ class VideoSystem(pl.LightningModule):
         self.log("train_loss_step", loss, batch_size=1)
         self._losses.append(loss.detach())
         return loss
-
-    def on_train_epoch_start(self) -> None:
-        """Start the epoch's mean loss."""
-        self._losses = []
-
-    def on_train_epoch_end(self) -> None:
-        """The epoch's mean loss over all processes."""
-        self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / self.trainer.world_size)
 
     def validation_step(self, batch: ClipBatch, batch_index: int) -> None:
         """Classify each clip twice."""

@@ -2,17 +2,16 @@
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
-from common.training import TrainConfig, gather, global_sum, one_cycle
+from common.training import TrainConfig, TrainingSystem, gather, global_sum, one_cycle
 from vqa.data import QuestionBatch, VqaData
 from vqa.metrics import score_answers
 from vqa.model import VqaModel
 
 
-class VqaSystem(pl.LightningModule):
+class VqaSystem(TrainingSystem):
     """Cross entropy against the share of people who gave each answer; all of val is answered every epoch.
 
     Args:
@@ -26,7 +25,6 @@ class VqaSystem(pl.LightningModule):
         self.network, self.answers = model.network, model.answers
         self.config, self.label_smoothing = config, label_smoothing
         self._given: list[tuple[int, str]] = []
-        self._losses: list[torch.Tensor] = []
 
     def training_step(self, batch: QuestionBatch, batch_index: int) -> torch.Tensor:
         """Mean loss a question over the whole batch, whatever process holds which part of it."""
@@ -39,14 +37,6 @@ class VqaSystem(pl.LightningModule):
         self.log("train_loss_step", loss, batch_size=1)
         self._losses.append(loss.detach())
         return loss
-
-    def on_train_epoch_start(self) -> None:
-        """Start the epoch's mean loss."""
-        self._losses = []
-
-    def on_train_epoch_end(self) -> None:
-        """The epoch's mean loss over all processes."""
-        self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / self.trainer.world_size)
 
     def validation_step(self, batch: QuestionBatch, batch_index: int) -> None:
         """Answer each question."""
