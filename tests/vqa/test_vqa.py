@@ -10,7 +10,7 @@ from tests.vqa.conftest import tiny_answerer, write_questions
 from vqa import Answerer
 from vqa.data import Question, majority, most_frequent_answers, pad, read_questions
 from vqa.metrics import plain_answer, score_answers, vqa_accuracy
-from vqa.model import VqaModel
+from vqa.model import Look, VqaModel
 
 KINDS = ["san", "lstm_q_i", "question_only", "image_only"]
 
@@ -144,7 +144,7 @@ def test_shapes_and_gradients(kind, cell):
     model = tiny_answerer(kind, cell).train()
     logits, maps = model.network(*batch(model))
     assert logits.shape == (3, 6)
-    assert maps.shape == (3, 2 if kind == "san" else 0, 4)
+    assert maps.shape == ((3, 2, 4) if kind == "san" else (3, 0, 0))
     logits.square().sum().backward()
     for name, parameter in model.network.named_parameters():
         assert parameter.grad is not None, name
@@ -161,6 +161,19 @@ def test_padding_and_company_change_nothing(kind):
             one = slice(row, row + 1)
             alone, _ = model.network(features[one], tokens[one, :length], lengths[one])
             torch.testing.assert_close(together[row], alone[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_is_looked_at_once_for_all_its_questions(kind):
+    network = tiny_answerer(kind).network
+    features, tokens, lengths = batch(tiny_answerer(kind))
+    pictures = [1, 0, 1]
+    with torch.inference_mode():
+        each = network(features[pictures], tokens, lengths)
+        looks = Look.cat([network.look(features[:1]), network.look(features[1:])])
+        once = network.answer(looks[pictures], tokens, lengths)
+    for found, expected in zip(once, each, strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_controls_see_only_their_input():
