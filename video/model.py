@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from common.encoder import Encoder
+from common.errors import UsageError
 from common.pretrained import PretrainedModel
 from common.recurrent import ConvLSTM, RecurrentEncoder
 from video.data import StreamKind
@@ -19,6 +20,7 @@ from video.data import StreamKind
 HeadKind = Literal["mean", "rnn", "lstm", "gru", "convlstm"]
 Pool = Literal["last", "mean", "attention"]
 Fusion = Literal["late", "early"]
+Places = Literal["grid", "mean"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class ClipConfig:
     bidirectional: bool = True
     pool: Pool = "attention"
     fusion: Fusion = "late"
+    places: Places = "grid"
+    """grid keeps where something is; mean sees what is in the frame and has far fewer weights to overfit."""
     place_size: int = 64
     hidden_size: int = 256
     dropout: float = 0.5
@@ -44,12 +48,17 @@ class Head(nn.Module):
     - `convlstm`: a ConvLSTM over the feature maps (Shi et al. 2015); the mean of its last map.
 
     `attention` is a softmax over the frames' scores (Yang et al. 2016, "Hierarchical attention networks").
+    A frame is its places side by side, each made small first; or, where `places` is `mean`, their mean, each
+    channel brought to mean 0 and variance 1 over the training frames.
 
     Args:
         config: sizes.
         channels: C, of all its streams together.
         grid: h, w.
         classes: K.
+
+    Raises:
+        UsageError: a ConvLSTM over the mean of the places.
     """
 
     def __init__(self, config: ClipConfig, channels: int, grid: tuple[int, int], classes: int) -> None:
@@ -57,13 +66,19 @@ class Head(nn.Module):
         self.kind, self.pool, self.grid = config.head, config.pool, grid
         size = config.hidden_size
         self.dropout = nn.Dropout(config.dropout)
-        self.place = nn.Linear(channels, config.place_size)
-        self.norm = nn.LayerNorm(config.place_size)
+        self.pooled = config.places == "mean"
+        if self.pooled and config.head == "convlstm":
+            raise UsageError("--places mean: a convlstm needs the grid")
+        if self.pooled:
+            self.level = nn.BatchNorm1d(channels, affine=False)
+        else:
+            self.place = nn.Linear(channels, config.place_size)
+            self.norm = nn.LayerNorm(config.place_size)
         if config.head == "convlstm":
             self.maps = ConvLSTM(config.place_size, size)
             width = size
         else:
-            self.frame = nn.Linear(config.place_size * grid[0] * grid[1], size)
+            self.frame = nn.Linear(channels if self.pooled else config.place_size * grid[0] * grid[1], size)
             width = size
         if config.head in ("rnn", "lstm", "gru"):
             self.reader = RecurrentEncoder(config.head, size, size, bidirectional=config.bidirectional)
@@ -74,13 +89,20 @@ class Head(nn.Module):
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """features (N, T, L, C), lengths (N,) -> logits (N, K)."""
-        places = torch.relu(self.norm(self.place(features)))  # N, T, L, P
-        if self.kind == "convlstm":
-            maps = places.transpose(2, 3).unflatten(3, self.grid)  # N, T, P, h, w
-            last = self.maps(self.dropout(maps), lengths)  # N, D, h, w
-            return self.classify(self.dropout(last.mean(dim=(2, 3))))
-        frames = torch.relu(self.frame(self.dropout(places.flatten(2))))  # N, T, L * P -> N, T, D
-        inside = (torch.arange(frames.shape[1], device=frames.device) < lengths[:, None])[..., None]
+        inside = torch.arange(features.shape[1], device=features.device) < lengths[:, None]  # N, T
+        if self.pooled:
+            seen = features.mean(dim=2)  # N, T, C
+            level = torch.zeros_like(seen)
+            level[inside] = self.level(seen[inside]).to(seen.dtype)
+        else:
+            places = torch.relu(self.norm(self.place(features)))  # N, T, L, P
+            if self.kind == "convlstm":
+                maps = places.transpose(2, 3).unflatten(3, self.grid)  # N, T, P, h, w
+                last = self.maps(self.dropout(maps), lengths)  # N, D, h, w
+                return self.classify(self.dropout(last.mean(dim=(2, 3))))
+            level = places.flatten(2)  # N, T, L * P
+        frames = torch.relu(self.frame(self.dropout(level)))  # N, T, D
+        inside = inside[..., None]
         if self.kind == "mean":
             known = (frames * inside).sum(dim=1) / lengths[:, None]
         else:

@@ -18,7 +18,7 @@ from common.features import cache_directory
 from common.training import TrainConfig, fit, prepare_run
 from video.data import Clip, StreamKind, VideoData, check_groups, fold_groups, read_clips
 from video.decode import VideoError, frame_times
-from video.model import ClipConfig, Fusion, HeadKind, Pool, VideoModel
+from video.model import ClipConfig, Fusion, HeadKind, Places, Pool, VideoModel
 from video.system import VideoSystem
 
 
@@ -53,6 +53,8 @@ class VideoConfig(TrainConfig):
     """Also read from the end."""
     pool: Pool = "attention"
     """How an RNN's outputs become one: last, mean, attention."""
+    places: Places = "grid"
+    """grid (where in the frame something is counts) or mean (few weights, for few clips)."""
     place_size: int = 64
     """Units of a place of the feature map."""
     hidden_size: int = 256
@@ -136,6 +138,7 @@ def _train(config: VideoConfig, parts: dict[str, list[Clip]], moved: Sequence[Cl
         config.bidirectional,
         config.pool,
         config.fusion,
+        config.places,
         config.place_size,
         config.hidden_size,
         config.dropout,

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from common.errors import UsageError
 from common.recurrent import ConvLSTM
 from tests.video.conftest import tiny_classifier
 from video.data import sample
@@ -24,8 +25,13 @@ def clips(rows=3, steps=7):
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("fusion", ["late", "early"])
-def test_shapes_and_gradients(head, fusion):
-    model = network(head, fusion=fusion)
+@pytest.mark.parametrize("places", ["grid", "mean"])
+def test_shapes_and_gradients(head, fusion, places):
+    if places == "mean" and head == "convlstm":
+        with pytest.raises(UsageError, match="needs the grid"):
+            network(head, places=places)
+        return
+    model = network(head, fusion=fusion, places=places)
     logits = model(clips(), torch.tensor([7, 3, 1]))
     assert logits.shape == (3, 5)
     logits.square().sum().backward()
@@ -34,10 +40,13 @@ def test_shapes_and_gradients(head, fusion):
         assert parameter.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("pool", ["last", "mean", "attention"])
-def test_frames_behind_the_length_change_nothing(head, pool):
-    model, features, lengths = network(head, pool=pool).eval(), clips(), torch.tensor([7, 3, 1])
+@pytest.mark.parametrize(
+    "sizes",
+    [{"head": head, "pool": pool} for head in HEADS for pool in ("last", "mean", "attention")]
+    + [{"head": head, "places": "mean"} for head in ("mean", "gru")],
+)
+def test_frames_behind_the_length_change_nothing(sizes):
+    model, features, lengths = network(**sizes).eval(), clips(), torch.tensor([7, 3, 1])
     spoilt = features.clone()
     spoilt[1, :, 3:], spoilt[2, :, 1:] = 99.0, -99.0
     with torch.inference_mode():
@@ -74,6 +83,16 @@ def test_a_batch_can_be_learnt(head):
         loss.backward()
         optimizer.step()
     assert loss < 0.1
+
+
+def test_pooled_frames_are_levelled_by_what_is_inside_the_clips_alone():
+    model, features, lengths = network(places="mean"), clips(), torch.tensor([7, 3, 1])
+    spoilt = features.clone()
+    spoilt[1, :, 3:], spoilt[2, :, 1:] = 99.0, -99.0
+    torch.testing.assert_close(model(spoilt, lengths), network(places="mean")(features, lengths))
+    level = model.heads[0].level
+    inside = torch.cat([features[i, 0, :n].mean(dim=1) for i, n in enumerate(lengths)])
+    torch.testing.assert_close(level.running_mean, 0.1 * inside.mean(dim=0))
 
 
 def test_convlstm_equals_a_cell_written_out():
