@@ -73,6 +73,7 @@ class Encoder(nn.Module):
         self.stride = int(info[-1]["reduction"])
         self.weights_package: str | None = None
         self.frozen = False
+        self._still: list[nn.Module] = []
 
     @classmethod
     def pretrained(
@@ -152,12 +153,36 @@ class Encoder(nn.Module):
 
     def unfreeze(self) -> "Encoder":
         """Take `freeze` back. Its weights are then the model's own and stored with it."""
-        self.frozen, self.weights_package = False, None
+        self.frozen, self.weights_package, self._still = False, None, []
         return self.requires_grad_(True).train()
 
+    def freeze_up_to(self, stride: int) -> "Encoder":
+        """Freeze the layers up to and with the map at `stride`; the later ones go on training.
+
+        Raises:
+            UsageError: the backbone has no map at that stride.
+        """
+        backbone: Any = self.backbone
+        ends = {int(level["reduction"]): str(level["module"]) for level in backbone.feature_info}
+        if stride not in ends:
+            raise UsageError(
+                f"encoder {self.name!r} has maps at strides {', '.join(map(str, sorted(ends)))}; "
+                f"it cannot be frozen up to {stride}"
+            )
+        end = ends[stride]
+        around = {"", *(end.rsplit(".", depth)[0] for depth in range(1, end.count(".") + 1))}
+        names = [name for name, _ in backbone.named_modules() if name not in around]
+        last = max(i for i, name in enumerate(names) if f"{name}.".startswith(f"{end}."))
+        self._still = [backbone.get_submodule(name) for name in names[: last + 1]]
+        for module in self._still:
+            module.requires_grad_(False)
+        return self.train(self.training)
+
     def train(self, mode: bool = True) -> "Encoder":
-        """As `nn.Module.train`, except that a frozen encoder stays in eval."""
+        """As `nn.Module.train`, except that what is frozen stays in eval."""
         super().train(mode and not self.frozen)
+        for module in self._still:
+            module.eval()
         return self
 
     def fingerprint(self) -> str:
@@ -172,9 +197,8 @@ def _to_fp32(module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tenso
 
     oneDNN's backward pass of strided and of 5 x 5 depthwise convolutions takes 3 to 5 times as long in bf16.
     """
-    module.left_autocast = (
-        inputs[0].device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
-    )
+    trained = torch.is_grad_enabled() and (module.weight.requires_grad or inputs[0].requires_grad)
+    module.left_autocast = trained and inputs[0].device.type == "cpu" and torch.is_autocast_enabled("cpu")
     if not module.left_autocast:
         return None
     torch.set_autocast_enabled("cpu", False)

@@ -59,11 +59,11 @@ class SegmentationSystem(TrainingSystem):
             self.log(name, scores[name])
 
     def configure_optimizers(self) -> Any:
-        """AdamW and one cycle; no decay on norms and biases."""
+        """AdamW and one cycle over what is trained; no decay on norms and biases."""
         groups = []
         for module, rate in ((self.model.encoder, self.encoder_rate), (self.model.network, 1.0)):
             for decays in (True, False):
-                chosen = [p for p in module.parameters() if (p.ndim > 1) == decays]
+                chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == decays]
                 decay = self.config.weight_decay if decays else 0.0
                 groups.append(
                     {"params": chosen, "lr": rate * self.config.learning_rate, "weight_decay": decay}

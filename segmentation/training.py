@@ -30,6 +30,8 @@ class SegmentationConfig(TrainConfig):
     """File with the encoder's weights (safetensors, or a checkpoint that torch reads with weights_only)."""
     encoder_rate: float = 0.3
     """Learning rate of the encoder, relative to the rest."""
+    encoder_frozen: int = 0
+    """Stride up to which the encoder stays as it is: 2, 4, ...; 0 trains all of it."""
     stride: int = 32
     """Where the encoder is cut: 8, 16 or 32."""
     context: ContextKind = "renet"
@@ -79,6 +81,8 @@ def train(config: SegmentationConfig) -> None:
     if config.limit:
         parts = {name: scenes[: config.limit] for name, scenes in parts.items()}
     model = _model(config, classes)
+    if config.encoder_frozen:
+        model.encoder.freeze_up_to(config.encoder_frozen)
     print(f"parameters: {parameter_count(model):,}", flush=True)
     model.info = {
         "data": config.description or config.data.resolve().name,

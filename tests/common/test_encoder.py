@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from common.encoder import WEIGHTS_PACKAGES, Encoder
-from common.errors import EncoderWeightsError
+from common.errors import EncoderWeightsError, UsageError
 from tests.conftest import TINY_ENCODER
 
 
@@ -33,6 +33,28 @@ def test_an_unfrozen_encoder_trains():
     encoder = Encoder(TINY_ENCODER, 64).train()
     encoder(torch.randn(2, 3, 64, 64)).mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18"])
+def test_freezing_up_to_a_map_leaves_the_rest_trained(name):
+    encoder = Encoder(name, 64).train()
+    inner = []
+    level = encoder.backbone.feature_info[1]["module"]  # at stride 4
+    encoder.backbone.get_submodule(level).register_forward_hook(lambda *call: inner.append(call[2]))
+    before = {n: tensor.clone() for n, tensor in encoder.freeze_up_to(4).train().state_dict().items()}
+    encoder(torch.randn(2, 3, 64, 64)).mean().backward()
+    assert not inner[0].requires_grad
+    after = encoder.state_dict()
+    changed = {n for n in after if "running_mean" in n and not torch.equal(after[n], before[n])}
+    trained = {n for n, p in encoder.named_parameters() if p.grad is not None}
+    assert changed and trained
+    assert {n for n, p in encoder.named_parameters() if p.requires_grad} == trained
+    order = list(after)
+    last = max(i for i, n in enumerate(order) if n.startswith(f"backbone.{level}."))
+    assert min(map(order.index, changed | trained)) == last + 1
+    encoder.freeze_up_to(2)
+    with pytest.raises(UsageError, match="cannot be frozen up to 3"):
+        encoder.freeze_up_to(3)
 
 
 @pytest.mark.parametrize("name", WEIGHTS_PACKAGES)
