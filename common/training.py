@@ -377,6 +377,7 @@ def _quieten() -> None:
     """Keep Lightning's hardware banners and hints about worker counts off the user's screen."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*module.s. in eval mode.*")  # what is frozen
     warnings.filterwarnings("ignore", ".*lr_scheduler.step.*before.*optimizer.step.*")
     warnings.filterwarnings("ignore", ".*number of training batches.*")
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")

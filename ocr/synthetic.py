@@ -26,7 +26,10 @@ _CURRENCIES = ("$", "RM", "RM ", "USD ", "EUR ", "-", "-RM", "@", "")
 _CODE_PATTERNS = (
     "######", "#########", "AA-####", "A####-##", "############", "##-###-####", "AAA ####", "(###### A)",
     "##%", "####/##/###", "A#A #A#", "### ###", "#.##", "(##-#######)", "# X ##.##", "#####", "A-####",
+    "A.A.", "A.A", "A.A.A.", "A.&A.A.", "A/A", "A & A", "AA ##/#A,", "AA ##/##", "##/#A", "#A,", "##-A",
+    "AA##", "AA##: ", "AA####", "#", "##", "##,", "###A", "AA##A",
 )  # fmt: skip
+_LIKE_DIGITS = "OBSIZGCQ"
 _LABELS = (
     "TEL: ", "FAX: ", "GST NO: ", "INV NO. ", "Total ", "TOTAL: ", "CASH ", "Change: ", "Qty: ", "ID# ",
     "NO. ", "x", "",
@@ -125,7 +128,7 @@ class TextSource:
         while not parts or len(" ".join(parts)) < length - 3:
             chance = random.random()
             word = self._word(random)
-            if parts and chance < 0.06:
+            if chance < 0.06:
                 word = self._code(random)
             elif parts and chance < 0.1:
                 word = self._price(random)
@@ -168,8 +171,9 @@ class TextSource:
 
     def _code(self, random: np.random.Generator) -> str:
         pattern = str(random.choice(_CODE_PATTERNS))
+        letters = string.ascii_uppercase if random.random() < 0.6 else _LIKE_DIGITS
         digits = [str(random.integers(10)) if c == "#" else c for c in pattern]
-        return "".join(str(random.choice(list(string.ascii_uppercase))) if c == "A" else c for c in digits)
+        return "".join(str(random.choice(list(letters))) if c == "A" else c for c in digits)
 
 
 class SyntheticLines:
@@ -182,6 +186,7 @@ class SyntheticLines:
 
     def __init__(self, fonts: Sequence[Path], source: TextSource) -> None:
         self.fonts, self.source = [str(font) for font in fonts], source
+        self.typewriters = [font for font in self.fonts if _is_typewriter(font)] or self.fonts
 
     def sample(self, seed: int, width: int, height: int = 32) -> tuple[np.ndarray, str]:
         """The sample of this seed: grey uint8 (height, at most about `width`) and its text."""
@@ -208,7 +213,8 @@ class SyntheticLines:
 
     def _render(self, random: np.random.Generator, text: str, scene: bool) -> np.ndarray | None:
         """Ink (H, W) as uint8, tight around the text, or None where nothing was drawn."""
-        font = _font(self.fonts[random.integers(len(self.fonts))], int(random.integers(28, 44)))
+        fonts = self.typewriters if not scene and random.random() < 0.3 else self.fonts
+        font = _font(fonts[random.integers(len(fonts))], int(random.integers(28, 44)))
         spacing = float(random.uniform(-1.5, 8)) if random.random() < (0.3 if scene else 0.2) else 0.0
         stroke = int(random.random() < 0.12)
         if spacing:
@@ -228,6 +234,12 @@ class SyntheticLines:
             rise = int(random.integers(0, 22 - ink.shape[0] // 2))
             ink = np.pad(ink, ((rise, max(0, 26 - rise - ink.shape[0])), (0, 0)))
         return ink
+
+
+def _is_typewriter(file: str) -> bool:
+    """Whether all its letters are equally wide, as most receipts' are."""
+    font = ImageFont.truetype(file, 20)
+    return len({font.getlength(c) for c in "iMW."}) == 1
 
 
 @functools.lru_cache(maxsize=512)
