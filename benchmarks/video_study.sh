@@ -3,7 +3,7 @@
 #
 #     bash benchmarks/video_study.sh UTD_MHAD RUNS [TRAINING FLAGS ...]
 #
-# RUNS gets the run folders; reports/ gets a file a row. The features are computed once and shared.
+# RUNS gets the run folders; reports/ gets a file a row. A row that is there already is kept. The features are computed once and shared.
 set -euo pipefail
 data=$1 runs=$2
 shift 2
@@ -11,9 +11,11 @@ shift 2
 row() { # name, seed, training flags ...
     local name=$1 seed=$2
     shift 2
+    [ -f "reports/video_utd_study_${name}_seed$seed.json" ] && return
+    rm -rf "${runs:?}/${name}_$seed"
     python scripts/train_video.py --data "$data" --out "$runs/${name}_$seed" --seed "$seed" --patience 0 "$@"
     python scripts/evaluate_video.py --data "$data" --model "$runs/${name}_$seed" \
-        --report "reports/video_utd_${name}_seed$seed.json" --confusion "$runs/${name}_$seed/confusion.png"
+        --report "reports/video_utd_study_${name}_seed$seed.json" --confusion "$runs/${name}_$seed/confusion.png"
 }
 
 for seed in 0 1; do

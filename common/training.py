@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import pytorch_lightning as pl
 import torch
@@ -52,6 +52,9 @@ class TrainConfig:
     """Largest norm of the gradient; 0 does not clip."""
     patience: int = 5
     """Epochs without a better validation metric after which training stops; 0 never stops early."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's model is kept: the best on val, the later of equals; or the last, where val is too small
+    to choose by."""
     seed: int = 0
     """Of everything random."""
     device: str = "auto"
@@ -216,7 +219,7 @@ def fit(
         system: computes loss and metrics; logs `train_loss` and `monitor` an epoch.
         data: the loaders. Their sampler is `EpochSampler`.
         config: as `prepare_run` gave it.
-        model: what `best/` saves whenever `monitor` improves.
+        model: what `best/` saves when `monitor` is as good as ever or better, or every epoch (`--keep last`).
         monitor: the task's metric on val.
         mode: `max` or `min`.
         report: further metrics to keep in the history and the curves.
@@ -311,10 +314,10 @@ class RunFolder(Checkpoint):
         row |= {name: float(trainer.callback_metrics[name]) for name in self.report}
         row["seconds"] = round(time.monotonic() - self._started, 2)
         sign = 1 if self.mode == "max" else -1
-        improved = all(sign * row[self.monitor] > sign * past[self.monitor] for past in self.history)
+        better = all(sign * row[self.monitor] >= sign * past[self.monitor] for past in self.history)
         self.history.append(row)
         if trainer.is_global_zero:
-            if improved:
+            if better or self.config.keep == "last":
                 self._save_best(row)
             self._write_history()
             plot_curves(self.history, self.config.out / "curves.png")

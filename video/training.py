@@ -109,7 +109,7 @@ def _train_fold(
     }
     print(f"fold {number}: {len(parts['val'])} clips of {len(groups)} groups are held out", flush=True)
     out = config.out / f"fold-{number}"
-    _train(replace(config, out=out, patience=0), parts, clips)
+    _train(replace(config, out=out, patience=0, keep="last"), parts, clips)
     with (out / "metrics.csv").open(newline="", encoding="utf-8") as file:
         last = list(csv.DictReader(file))[-1]
     scores = {name: round(float(last[name]), 2) for name in ("top_1", "shuffled_top_1")}

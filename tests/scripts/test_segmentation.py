@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from common.encoder import Encoder
+from segmentation.model import SegmentationModel
 from tests.segmentation.conftest import CLASSES, IGNORED, TINY_STRIDED, scene, tiny_segmenter, write_scenes
 
 FLAGS = ("--encoder", TINY_STRIDED, "--stride", 16, "--width", 16, "--image-size", 64, 80, "--crop", 64, 64,
@@ -67,6 +68,18 @@ def test_train_and_evaluate(script, train, folder, tmp_path):
     assert again.code == 0, again.err
 
 
+def test_early_layers_can_stay_as_they_are(train, strided_weights, tmp_path):
+    done = train(tmp_path / "run", "--epochs", 1, "--encoder-frozen", 4)
+    assert done.code == 0, done.err
+    before = load_file(strided_weights)
+    after = SegmentationModel.from_pretrained(tmp_path / "run").encoder.backbone.state_dict()
+    changed = {name for name, tensor in after.items() if name in before and (tensor != before[name]).any()}
+    assert changed
+    early = [name for name in after if name.startswith(("conv_stem", "bn1", "blocks.0", "blocks.1"))]
+    assert early
+    assert not changed & set(early)
+
+
 def test_a_resumed_run_ends_at_the_same_weights(train, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(whole, "--epochs", 2).code == 0
@@ -86,6 +99,7 @@ def test_a_resumed_run_ends_at_the_same_weights(train, tmp_path):
         (("--scales", 2, 1), "--scales"),
         (("--crop", 8, 64), "must be at least 32 pixels"),
         (("--width", 18), "--width must be a multiple of 4"),
+        (("--encoder-frozen", 3), "it cannot be frozen up to 3"),
         (("--stride", 64), "it cannot be cut at --stride 64"),
     ],
 )

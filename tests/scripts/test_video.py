@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.conftest import TINY_ENCODER
 from tests.video.conftest import MOVES, moving_square, tiny_classifier, write_clips, write_video
+from video.model import VideoModel
 
 FLAGS = ("--encoder", TINY_ENCODER, "--image-size", 64, "--frames", 8, "--hidden-size", 32, "--place-size", 8,
          "--dropout", 0, "--batch-size", 8, "--workers", 0, "--learning-rate", 5e-3, "--device", "cpu",
@@ -53,6 +54,18 @@ def test_train_and_evaluate(script, train, folder, tmp_path):
     assert {"top_5", "shuffled_top_1", "frames_per_second"} <= set(scores)
     with Image.open(tmp_path / "report.png") as drawn:
         assert drawn.width > 300
+
+
+def test_the_last_epoch_is_kept_on_demand(train, tmp_path):
+    run = tmp_path / "run"
+    done = train(run, "--epochs", 4, "--keep", "last", "--streams", "difference", "flow", "--places", "mean")
+    assert done.code == 0, done.err
+    model = VideoModel.from_pretrained(run)
+    assert model.info["epoch"] == 4
+    assert model.config.places == "mean"
+    state = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+    for name, tensor in model.network.state_dict().items():
+        assert torch.equal(tensor, state[f"network.{name}"]), name
 
 
 def test_folds_by_group(train, tmp_path):
