@@ -53,8 +53,8 @@ def main(config: Config) -> None:
     sizes, encoder = answerer.model.config, answerer.model.encoder
     preprocess = encoder.preprocess
     places = (preprocess.height // encoder.stride) * (preprocess.width // encoder.stride)
-    pictures = torch.arange(config.batch_size) // config.questions_a_picture
-    features = torch.randn(int(pictures[-1]) + 1, places, encoder.out_channels, dtype=answerer._dtype)
+    pictures = [i // config.questions_a_picture for i in range(config.batch_size)]
+    features = torch.randn(pictures[-1] + 1, places, encoder.out_channels, dtype=answerer._dtype)
     network = answerer._network
     tokens = torch.randint(4, len(answerer.model.vocabulary), (config.batch_size, config.words))
     lengths = torch.full((config.batch_size,), config.words)
@@ -72,12 +72,12 @@ def main(config: Config) -> None:
     def whole() -> None:
         with torch.inference_mode():
             for _ in range(config.batches):
-                network.answer(looks[pictures], tokens, lengths)[0].argmax(-1)
+                network.answer(looks.of(pictures), tokens, lengths)[0].argmax(-1)
 
     def with_looks() -> None:
         with torch.inference_mode():
             for _ in range(config.batches):
-                network.answer(network.look(features)[pictures], tokens, lengths)[0].argmax(-1)
+                network.answer(network.look(features).of(pictures), tokens, lengths)[0].argmax(-1)
 
     measured = ratios(bare, whole, config.repeats)
     result: dict[str, Any] = {

@@ -115,10 +115,10 @@ class RecurrentEncoder(nn.Module):
         for depth, layer in enumerate(self.layers):
             if depth:
                 inputs = self.dropout(inputs)
-            read = [layer[0](inputs)[0]]
+            read = layer[0](inputs)[0]  # R, T, D
             if self.bidirectional:
-                read.append(_turn(layer[1](_turn(inputs, turned))[0], turned))
-            inputs = torch.cat(read, dim=-1)  # R, T, B*D
+                read = torch.cat([read, _turn(layer[1](_turn(inputs, turned))[0], turned)], dim=-1)
+            inputs = read
         size = inputs.shape[-1] // (1 + self.bidirectional)
         last = inputs[:, -1] if lengths is None else _take(inputs, lengths[:, None] - 1)[:, 0]  # R, B*D
         if self.bidirectional:

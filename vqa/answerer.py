@@ -80,7 +80,7 @@ class Answerer:
         """Answer several questions about one picture, which is looked at once. Raises as `answer`."""
         words = [self.read(question) for question in questions]
         look = self.look(self.model.encoder.preprocess(image).unsqueeze(0))
-        return self.answer_looks(look[torch.zeros(len(words), dtype=torch.long)], words, top=top)
+        return self.answer_looks(look.of([0] * len(words)), words, top=top)
 
     def read(self, question: str) -> list[str]:
         """The words of a question. Raises UsageError where there are none or none is known."""

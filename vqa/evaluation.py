@@ -138,7 +138,7 @@ def _answers(
     answers: list[str] = []
     for start in range(0, len(questions), batch_size):
         chosen = questions[start : start + batch_size]
-        seen = looks[[rows[question.image] for question in chosen]]
+        seen = looks.of([rows[question.image] for question in chosen])
         found = answerer.answer_looks(seen, [tokenize(question.text) for question in chosen], top=1)
         answers += [answer.text for answer in found]
     return answers

@@ -43,9 +43,10 @@ class Look:
     keys: tuple[torch.Tensor, ...] = ()
     """Of each hop, (N, L, attention size)"""
 
-    def __getitem__(self, pictures: Any) -> "Look":
-        """Rows: a slice, or a picture for each question (Q,)."""
-        return Look(self.grid[pictures], tuple(keys[pictures] for keys in self.keys))
+    def of(self, pictures: Sequence[int]) -> "Look":
+        """The row of the picture of each of Q questions."""
+        rows = torch.tensor(pictures, device=self.grid.device)
+        return Look(self.grid.index_select(0, rows), tuple(keys.index_select(0, rows) for keys in self.keys))
 
     @classmethod
     def cat(cls, looks: Sequence["Look"]) -> "Look":

@@ -171,7 +171,7 @@ def test_a_picture_is_looked_at_once_for_all_its_questions(kind):
     with torch.inference_mode():
         each = network(features[pictures], tokens, lengths)
         looks = Look.cat([network.look(features[:1]), network.look(features[1:])])
-        once = network.answer(looks[pictures], tokens, lengths)
+        once = network.answer(looks.of(pictures), tokens, lengths)
     for found, expected in zip(once, each, strict=True):
         torch.testing.assert_close(found, expected)
 
