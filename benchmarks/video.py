@@ -51,6 +51,8 @@ class Config:
     """Measurements; the ratio is the median over pairs that ran side by side."""
     minutes: int = 60
     """Length of the recording."""
+    window: float = 6.0
+    """Seconds of one decision on the recording."""
     report: Path | None = None
     """JSON file to write."""
 
@@ -74,7 +76,7 @@ def main(config: Config) -> None:
             lambda: [read_clip(path, frames) for path in paths],
             config.repeats,
         ),
-        "stream_growth_mib": stream_growth(classifier, config.minutes),
+        "stream_growth_mib": stream_growth(classifier, config.minutes, config.window),
     }
     print(json.dumps(result, indent=1))
     if config.report:
@@ -126,14 +128,14 @@ def opencv(path: Path, count: int) -> None:
     capture.release()
 
 
-def stream_growth(classifier: ActionClassifier, minutes: int) -> float:
+def stream_growth(classifier: ActionClassifier, minutes: int, window: float) -> float:
     """MiB that the process grows by after the first minute of a recording."""
     first, most = 0, 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
         record(path, minutes)
-        for window in classifier.watch(path):
-            if window.end < 60:
+        for found in classifier.watch(path, window=window):
+            if found.end < 60:
                 first = resident()
             else:
                 most = max(most, resident())

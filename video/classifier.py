@@ -116,14 +116,16 @@ class ActionClassifier:
             except VideoError as error:
                 return error
 
+        size = 4 * max(1, workers)
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            queue: deque[Any] = deque()
-            for path in paths:
-                queue.append(pool.submit(read, path))
-                if len(queue) > 2 * max(1, workers):
-                    yield queue.popleft().result()
-            while queue:
-                yield queue.popleft().result()
+            ahead = [pool.submit(read, path) for path in paths[:size]]
+            for start in range(size, len(paths) + size, size):
+                clips = [future.result() for future in ahead]
+                if self.device.type != "cpu":  # a CPU reads and encodes faster in turns than side by side
+                    ahead = [pool.submit(read, path) for path in paths[start : start + size]]
+                yield from clips
+                if self.device.type == "cpu":
+                    ahead = [pool.submit(read, path) for path in paths[start : start + size]]
 
     def read(self, path: Path) -> torch.Tensor:
         """The pictures that the network sees of one clip, preprocessed (S, T, 3, H, W). Raises VideoError."""
@@ -200,12 +202,9 @@ class ActionClassifier:
 
     def _pictures(self, frames: Sequence[tuple[Frame, Frame | None]]) -> torch.Tensor:
         """Frames, each with the one before it -> (S, T, 3, H, W)."""
-        preprocess = self.model.encoder.preprocess
-        streams = [
-            torch.stack([preprocess(picture(frame, before, stream)) for frame, before in frames])
-            for stream in self.model.config.streams
-        ]
-        return torch.stack(streams)
+        streams = self.model.config.streams
+        shown = [picture(frame, before, stream) for stream in streams for frame, before in frames]
+        return self.model.encoder.preprocess.batch(shown).unflatten(0, (len(streams), len(frames)))
 
     def _actions(self, logits: torch.Tensor, lengths: torch.Tensor, top: int) -> list[Action]:
         best = logits.softmax(dim=-1).topk(min(top, logits.shape[-1]))

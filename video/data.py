@@ -210,7 +210,7 @@ class ClipReader:
         ]
         if self.view:
             pictures = self._move(path, pictures)
-        return torch.stack([preprocess(p) for p in pictures]).contiguous(memory_format=torch.channels_last)
+        return preprocess.batch(pictures)
 
     def _move(self, path: Path, pictures: list[Image.Image]) -> list[Image.Image]:
         digest = hashlib.sha256(f"{path.name} {self.view}".encode()).digest()

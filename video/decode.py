@@ -7,7 +7,6 @@ Times are seconds, F is a number of frames.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +77,15 @@ def frame_times(path: Path) -> np.ndarray:
     """
     with _opened(path) as (container, stream):
         shown: list[float | None] = []
+        tick = float(stream.time_base)
         try:
             for packet in container.demux(stream):
                 if packet.size:
-                    shown.append(None if packet.pts is None else float(packet.pts * packet.time_base))
+                    shown.append(None if packet.pts is None else packet.pts * tick)
         except av.error.FFmpegError:
             pass  # cut off: what was there so far is good
     if not shown or None in shown:
-        shown = [frame.time for frame in _decode(path)]
+        shown = [time for time, _ in _decode(path)]
     if not shown:
         raise VideoError(f"{path}: no frame can be decoded; copy or export it again")
     return np.unique(np.array(shown, dtype=np.float64))
@@ -102,17 +102,17 @@ def read_frames(path: Path, moments: Sequence[float] | np.ndarray) -> list[Frame
     wanted = sorted(float(moment) for moment in moments)
     found: list[Frame] = []
     position, previous, reformatter = 0, None, VideoReformatter()
-    for frame in _decode(path):
+    for time, frame in _decode(path):
         passed = position
-        while passed < len(wanted) and frame.time > wanted[passed] + _CLOSE:
+        while passed < len(wanted) and time > wanted[passed] + _CLOSE:
             passed += 1
         if passed > position and previous is not None:
-            found.append(_upright(previous, reformatter))
-        position, previous = passed, frame
+            found.append(_upright(*previous, reformatter))
+        position, previous = passed, (time, frame)
         if position == len(wanted):
             break
     if position < len(wanted) and previous is not None:
-        found.append(_upright(previous, reformatter))
+        found.append(_upright(*previous, reformatter))
     if not found:
         raise VideoError(f"{path}: no frame can be decoded; copy or export it again")
     return found
@@ -130,10 +130,10 @@ def stream_frames(source: Path | int, rate: float) -> Iterator[Frame]:
     """
     due, reformatter = -np.inf, VideoReformatter()
     frames = _camera(source) if isinstance(source, int) else _decode(source)
-    for frame in frames:
-        if frame.time + _CLOSE >= due:
-            due = max(due, frame.time) + 1 / rate if np.isfinite(due) else frame.time + 1 / rate
-            yield frame if isinstance(frame, Frame) else _upright(frame, reformatter)
+    for time, frame in frames:
+        if time + _CLOSE >= due:
+            due = max(due, time) + 1 / rate if np.isfinite(due) else time + 1 / rate
+            yield Frame(time, frame) if isinstance(source, int) else _upright(time, frame, reformatter)
     if not np.isfinite(due):
         raise VideoError(f"{source}: no frame can be decoded; copy or export it again")
 
@@ -158,32 +158,32 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         yield container, container.streams.video[0]
 
 
-def _decode(path: Path) -> Iterator[Any]:
-    """PyAV's frames in order of time, up to the end or to where the file is damaged."""
+def _decode(path: Path) -> Iterator[tuple[float, Any]]:
+    """Seconds and PyAV's frames in order of time, up to the end or to where the file is damaged."""
     with _opened(path) as (container, stream):
+        stream.thread_type = "AUTO"
         frames = container.decode(stream)
-        gap = 1 / float(stream.average_rate or 25)
+        gap, tick = 1 / float(stream.average_rate or 25), float(stream.time_base)
         last = -gap
         while True:
             try:
                 frame = next(frames)
             except (StopIteration, av.error.FFmpegError):
                 return
-            if frame.time is None:  # a raw stream has no clock
-                frame.pts, frame.time_base = round((last + gap) * 1000), Fraction(1, 1000)
-            if frame.time <= last and last >= 0:
+            time = last + gap if frame.pts is None else frame.pts * tick  # a raw stream has no clock
+            if time <= last and last >= 0:
                 continue  # a clock that stands or runs backwards
-            last = frame.time
-            yield frame
+            last = time
+            yield time, frame
 
 
-def _upright(frame: Any, reformatter: VideoReformatter) -> Frame:
+def _upright(time: float, frame: Any, reformatter: VideoReformatter) -> Frame:
     """The picture as a player would show it: a phone's rotation is applied. A reformatter is slow to make."""
     pixels = reformatter.reformat(frame, format="rgb24").to_ndarray()
-    return Frame(float(frame.time), np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90))))
+    return Frame(time, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90))))
 
 
-def _camera(index: int) -> Iterator[Frame]:
+def _camera(index: int) -> Iterator[tuple[float, np.ndarray]]:
     import time
 
     import cv2
@@ -198,6 +198,6 @@ def _camera(index: int) -> Iterator[Frame]:
             read, pixels = camera.read()
             if not read:
                 return
-            yield Frame(time.monotonic() - started, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+            yield time.monotonic() - started, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     finally:
         camera.release()
