@@ -50,7 +50,7 @@ def main(config: Config) -> None:
         if not model:
             raise UsageError(f"--models {given}: expected NAME=MODEL")
         fields[name] = field(Segmenter.from_pretrained(model, precision="fp32"), paths)
-    figure = Figure(figsize=(3.6 * len(fields), 3.2), layout="constrained")
+    figure = Figure(figsize=(3.6 * len(fields), 3.0), layout="constrained")
     axes = figure.subplots(1, len(fields), squeeze=False)[0]
     result: dict[str, object] = {"command": command_line(), "pictures": len(paths)}
     for axis, (name, values) in zip(axes, fields.items(), strict=True):

@@ -26,3 +26,9 @@ for stride in $strides; do
         done
     done
 done
+for seed in $seeds; do # the same without hurry
+    for context in none renet; do
+        row "longer_stride8_${context}_seed$seed" "$seed" --ignore-label 11 --stride 8 --context "$context" \
+            --image-size 180 240 --crop 144 192 --scales 0.75 1.5 --encoder-frozen 4 --epochs 14 --workers 0
+    done
+done

@@ -44,8 +44,9 @@ class SegmentationConfig(TrainConfig):
     """Channels of the decoder."""
     dropout: float = 0.1
     """On the map that is classified."""
-    image_size: tuple[int, int] = (360, 480)
-    """Height and width; each picture is scaled to this area and keeps its shape."""
+    image_size: tuple[int, int] = (0, 0)
+    """Height and width; each picture is scaled to this area and keeps its shape. 0 0 is 360 480, or what
+    --init-from has."""
     crop: tuple[int, int] = (352, 352)
     """Height and width of a training crop."""
     scales: tuple[float, float] = (0.5, 2.0)
@@ -59,7 +60,7 @@ class SegmentationConfig(TrainConfig):
     batch_size: int = 8
     """Pictures a step, over all processes together."""
     init_from: Path | None = None
-    """Model or run folder to start from; its sizes and classes replace the flags."""
+    """Model or run folder to start from; its network and classes replace the flags."""
     description: str = ""
     """What the data set is and its terms, for the model card."""
 
@@ -68,7 +69,7 @@ def train(config: SegmentationConfig) -> None:
     """Train as the flags say. Raises UsageError, DataError, EncoderWeightsError, OSError."""
     if not 0 < config.scales[0] <= config.scales[1]:
         raise UsageError(f"--scales {config.scales}: expected the smallest and the largest, above 0")
-    if min(*config.image_size, *config.crop) < 32:
+    if min(*config.crop) < 32 or (any(config.image_size) and min(config.image_size) < 32):
         raise UsageError("--image-size and --crop: must be at least 32 pixels either way")
     if config.width % 4 or config.context_layers < 1:
         raise UsageError("--width must be a multiple of 4, --context-layers at least 1")
@@ -112,9 +113,12 @@ def _model(config: SegmentationConfig, classes: list[str]) -> SegmentationModel:
         model = SegmentationModel.from_pretrained(config.init_from).train()
         if model.classes != classes or model.ignore_label != config.ignore_label:
             raise UsageError(f"--init-from {config.init_from}: a model of other classes or ignored label")
+        if any(config.image_size):
+            height, width = config.image_size
+            model.encoder.preprocess = replace(model.encoder.preprocess, height=height, width=width)
         return model
     encoder = Encoder.pretrained(config.encoder, weights=config.encoder_weights)
-    height, width = config.image_size
+    height, width = config.image_size if any(config.image_size) else (360, 480)
     encoder.preprocess = replace(encoder.preprocess, height=height, width=width)
     sizes = SegmenterConfig(
         config.stride, config.context, config.context_layers, config.cell, config.width, config.dropout

@@ -64,8 +64,10 @@ def test_train_and_evaluate(script, train, folder, tmp_path):
     assert {"pixel_accuracy", "class_accuracy"} <= set(scores)
     with Image.open(tmp_path / "report.png") as drawn:
         assert drawn.width > 200
-    again = train(tmp_path / "second", "--epochs", 1, "--init-from", run)
+    again = train(tmp_path / "second", "--epochs", 1, "--init-from", run, "--image-size", 96, 120)
     assert again.code == 0, again.err
+    preprocess = SegmentationModel.from_pretrained(tmp_path / "second").encoder.preprocess
+    assert (preprocess.height, preprocess.width) == (96, 120)
 
 
 def test_early_layers_can_stay_as_they_are(train, strided_weights, tmp_path):
