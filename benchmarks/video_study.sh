@@ -3,7 +3,8 @@
 #
 #     bash benchmarks/video_study.sh UTD_MHAD RUNS [TRAINING FLAGS ...]
 #
-# RUNS gets the run folders; reports/ gets a file a row. A row that is there already is kept. The features are computed once and shared.
+# RUNS gets the run folders; reports/ gets a file a row. A row that is there already is kept. The features are computed
+# once and shared.
 set -euo pipefail
 data=$1 runs=$2
 shift 2
@@ -24,5 +25,6 @@ for seed in 0 1; do
         row "${head}_appearance" "$seed" --head "$head" --streams appearance "$@"
         row "${head}_difference" "$seed" --head "$head" --streams difference "$@"
     done
-    for head in rnn lstm convlstm; do row "${head}_both" "$seed" --head "$head" "$@"; done
+    for head in rnn lstm; do row "${head}_both" "$seed" --head "$head" "$@"; done
+    row convlstm_both "$seed" --head convlstm --hidden-size 64 "$@" # 256 would have four times the GRU's weights
 done
