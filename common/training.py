@@ -333,7 +333,13 @@ class RunFolder(Checkpoint):
         new, best, old = (self.config.out / name for name in (f"{BEST}.new", BEST, f"{BEST}.old"))
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        self.model.save_pretrained(new)
+        try:
+            self.model.save_pretrained(new)
+        except OSError as error:
+            shutil.rmtree(new, ignore_errors=True)
+            raise OSError(
+                f"{best} could not be written ({error}); the model and the checkpoint before it are whole"
+            ) from error
         if best.exists():
             best.rename(old)
         new.rename(best)
