@@ -338,7 +338,7 @@ class RunFolder(Checkpoint):
         except OSError as error:
             shutil.rmtree(new, ignore_errors=True)
             raise OSError(
-                f"{best} could not be written ({error}); the model and the checkpoint before it are whole"
+                f"{best} could not be written ({error}); the checkpoint before it is whole, as is the model"
             ) from error
         if best.exists():
             best.rename(old)
