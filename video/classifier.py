@@ -3,7 +3,7 @@
 import copy
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,15 +117,20 @@ class ActionClassifier:
                 return error
 
         size = 4 * max(1, workers)
+        in_turns = self.device.type == "cpu"  # where that is faster than reading and encoding side by side
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            ahead = [pool.submit(read, path) for path in paths[:size]]
+
+            def submit(start: int) -> list[Future[torch.Tensor | VideoError]]:
+                return [pool.submit(read, path) for path in paths[start : start + size]]
+
+            ahead = submit(0)
             for start in range(size, len(paths) + size, size):
                 clips = [future.result() for future in ahead]
-                if self.device.type != "cpu":  # a CPU reads and encodes faster in turns than side by side
-                    ahead = [pool.submit(read, path) for path in paths[start : start + size]]
+                if not in_turns:
+                    ahead = submit(start)
                 yield from clips
-                if self.device.type == "cpu":
-                    ahead = [pool.submit(read, path) for path in paths[start : start + size]]
+                if in_turns:
+                    ahead = submit(start)
 
     def read(self, path: Path) -> torch.Tensor:
         """The pictures that the network sees of one clip, preprocessed (S, T, 3, H, W). Raises VideoError."""
