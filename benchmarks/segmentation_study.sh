@@ -12,7 +12,8 @@ row() { # name, seed, training flags ...
     shift 2
     [ -f "reports/segmentation_$name.json" ] && return
     rm -rf "${runs:?}/$name"
-    python scripts/train_segmentation.py --data "$data" --out "$runs/$name" --seed "$seed" --patience 0 "$@"
+    python scripts/train_segmentation.py --data "$data" --out "$runs/$name" --seed "$seed" --patience 0 --workers 0 \
+        --ignore-label 11 --image-size 180 240 --crop 144 192 --scales 0.75 1.5 --encoder-frozen 4 "$@"
     python scripts/evaluate_segmentation.py --data "$data" --model "$runs/$name" \
         --report "reports/segmentation_$name.json" --confusion "$runs/$name/confusion.png"
 }
@@ -20,15 +21,12 @@ row() { # name, seed, training flags ...
 for stride in $strides; do
     for seed in $seeds; do
         for context in none renet conv attention; do
-            row "study_stride${stride}_${context}_seed$seed" "$seed" --ignore-label 11 --stride "$stride" \
-                --context "$context" --image-size 180 240 --crop 144 192 --scales 0.75 1.5 --encoder-frozen 4 \
-                --epochs 8 --workers 0
+            row "study_stride${stride}_${context}_seed$seed" "$seed" --stride "$stride" --context "$context" --epochs 8
         done
     done
 done
 for seed in $seeds; do # the same without hurry
     for context in none renet; do
-        row "longer_stride8_${context}_seed$seed" "$seed" --ignore-label 11 --stride 8 --context "$context" \
-            --image-size 180 240 --crop 144 192 --scales 0.75 1.5 --encoder-frozen 4 --epochs 14 --workers 0
+        row "longer_stride8_${context}_seed$seed" "$seed" --stride 8 --context "$context" --epochs 14
     done
 done
