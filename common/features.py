@@ -20,7 +20,7 @@ from tqdm import tqdm
 from common.device import autocast, pick_device, pick_precision
 from common.encoder import Encoder
 from common.errors import ImageError
-from common.images import ImageBatch, Preprocess, read_batches
+from common.images import PIXELS, ImageBatch, Preprocess, read_batches
 
 _RELEASE_BYTES = 128 * 2**20  # pages read before they are given back to the system
 
@@ -113,7 +113,7 @@ def cached_features(
     """
     place = pick_device(device)
     precision = pick_precision("auto", place)
-    key = hashlib.sha256(f"{encoder.fingerprint()} {precision} {variant}".encode()).hexdigest()
+    key = hashlib.sha256(f"{encoder.fingerprint()} {precision} {variant} {PIXELS}".encode()).hexdigest()
     directory = directory / key[:16]
     directory.mkdir(parents=True, exist_ok=True)
     index = _read_index(directory, key)

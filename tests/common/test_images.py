@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from common.errors import ImageError, UsageError
 from common.images import Preprocess, find_images, load_image, read_batches
@@ -127,6 +127,17 @@ def test_preprocessing_is_exact_and_survives_json():
     torch.testing.assert_close(values(image), expected / torch.tensor(values.std).view(3, 1, 1))
     assert Preprocess.from_dict(values.to_dict()) == values
     assert Preprocess.from_dict({**values.to_dict(), "mean": [0.5, 0.4, 0.3]}) == values
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(300, 200), (20, 50), (48, 64)])
+def test_pictures_are_resized_as_pillow_does_it(size, interpolation):
+    values = Preprocess(32, 48, (0.0,) * 3, (1 / 255,) * 3, interpolation)
+    image = picture(*size).filter(ImageFilter.GaussianBlur(1))
+    expected = np.asarray(image.resize((48, 32), Image.Resampling[interpolation.upper()])).astype(float)
+    found = values.batch([image, np.asarray(image)]).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(found[0], found[1])
+    assert np.abs(found[0] - expected).max() <= 2
 
 
 def test_batches_are_bit_equal_to_single_pictures_and_bad_ones_stand_aside(tmp_path):
