@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 from common.errors import ImageError, UsageError
 
 _CLOSE = 1e-6  # seconds between two ways to compute the same time
+_SMALL = 640 * 480  # pixels up to which a second thread costs more than it helps
 
 
 class VideoError(ImageError):
@@ -91,18 +92,19 @@ def frame_times(path: Path) -> np.ndarray:
     return np.unique(np.array(shown, dtype=np.float64))
 
 
-def read_frames(path: Path, moments: Sequence[float] | np.ndarray) -> list[Frame]:
-    """The frames shown at `moments`, in order of time, each only once; only they are converted to RGB.
+def read_frames(path: Path, times: Sequence[float] | np.ndarray) -> list[Frame]:
+    """The frames at `times`, some of those of `frame_times`, in order, each only once.
 
-    Where a file is cut off, the frames up to there.
+    Others are not converted to RGB, nor decoded if no frame is built on them. Where a file is cut off, the
+    frames up to there.
 
     Raises:
         VideoError: as `frame_times`.
     """
-    wanted = sorted(float(moment) for moment in moments)
+    wanted = sorted(float(time) for time in times)
     found: list[Frame] = []
     position, previous, reformatter = 0, None, VideoReformatter()
-    for time, frame in _decode(path):
+    for time, frame in _decode(path, wanted):
         passed = position
         while passed < len(wanted) and time > wanted[passed] + _CLOSE:
             passed += 1
@@ -158,28 +160,40 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         yield container, container.streams.video[0]
 
 
-def _decode(path: Path) -> Iterator[tuple[float, Any]]:
-    """Seconds and PyAV's frames in order of time, up to the end or to where the file is damaged."""
+def _decode(path: Path, wanted: Sequence[float] | None = None) -> Iterator[tuple[float, Any]]:
+    """Seconds and PyAV's frames in order of time, up to the end or to where the file is damaged.
+
+    Where `wanted` names the times of frames, others that no frame is built on are left out.
+    """
     with _opened(path) as (container, stream):
-        stream.thread_type = "AUTO"
-        frames = container.decode(stream)
+        stream.thread_type = "AUTO" if stream.width * stream.height > _SMALL else "NONE"
         gap, tick = 1 / float(stream.average_rate or 25), float(stream.time_base)
+        needed = None if wanted is None else {round(time / tick) for time in wanted}
         last = -gap
+        packets = container.demux(stream)
         while True:
             try:
-                frame = next(frames)
+                packet = next(packets)
+                if needed is not None:
+                    spare = packet.pts is not None and packet.pts not in needed
+                    stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
+                frames = packet.decode()
             except (StopIteration, av.error.FFmpegError):
                 return
-            time = last + gap if frame.pts is None else frame.pts * tick  # a raw stream has no clock
-            if time <= last and last >= 0:
-                continue  # a clock that stands or runs backwards
-            last = time
-            yield time, frame
+            for frame in frames:
+                time = last + gap if frame.pts is None else frame.pts * tick  # a raw stream has no clock
+                if time <= last and last >= 0:
+                    continue  # a clock that stands or runs backwards
+                last = time
+                yield time, frame
 
 
 def _upright(time: float, frame: Any, reformatter: VideoReformatter) -> Frame:
-    """The picture as a player would show it: a phone's rotation is applied. A reformatter is slow to make."""
-    pixels = reformatter.reformat(frame, format="rgb24").to_ndarray()
+    """The picture as a player would show it: a phone's rotation is applied. A reformatter is slow to make.
+
+    More threads than one take four times as long to convert a small picture.
+    """
+    pixels = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
     return Frame(time, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90))))
 
 
