@@ -82,6 +82,8 @@ def test_streams_show_what_they_say():
     moved = np.asarray(picture(frames[3], frames[2], "difference")).astype(int)
     assert moved.max() > 180
     assert moved.min() < 80
+    now, before = (frame.pixels.astype(int) for frame in frames[3:1:-1])
+    assert np.array_equal(moved, (now - before) // 2 + 128)
     texture = cv2.GaussianBlur(
         np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8), (9, 9), 2
     )
