@@ -93,7 +93,7 @@ class TextSource:
 
     Args:
         charset: only its characters come out.
-        words: the lexicon; without one, letters are thrown together.
+        words: the lexicon, words or phrases; without one, letters are thrown together.
     """
 
     def __init__(self, charset: Charset, words: Sequence[str] = ()) -> None:
@@ -116,9 +116,14 @@ class TextSource:
         text = " ".join("".join(c for c in text if not self.charset.unknown(c)).split())
         return text or str(random.choice(list(self.charset.characters.replace(" ", ""))))
 
-    def _word(self, random: np.random.Generator) -> str:
-        if self.words and random.random() < 0.93:
-            return self.words[random.integers(len(self.words))]
+    def _word(self, random: np.random.Generator, most: int) -> str:
+        """A word, or a phrase where the lexicon has some, of at most about `most` characters."""
+        for _ in range(12):
+            if not self.words or random.random() > 0.93:
+                break
+            word = self.words[random.integers(len(self.words))]
+            if len(word) <= most + 3:
+                return word
         letters = list(string.ascii_lowercase)
         return "".join(random.choice(letters, random.integers(1, 9)))
 
@@ -127,7 +132,7 @@ class TextSource:
         parts: list[str] = []
         while not parts or len(" ".join(parts)) < length - 3:
             chance = random.random()
-            word = self._word(random)
+            word = self._word(random, length - len(" ".join(parts)))
             if chance < 0.06:
                 word = self._code(random)
             elif parts and chance < 0.1:
@@ -137,7 +142,7 @@ class TextSource:
             elif chance < 0.25:
                 word = f"({word})"
             elif chance < 0.28:
-                word += str(random.choice(list("-/&'"))) + self._word(random)
+                word += str(random.choice(list("-/&'"))) + self._word(random, length - len(word))
             elif parts and chance < 0.30:
                 word = str(random.choice(list("&-*=#@/+:")))
             parts.append(word)
@@ -289,7 +294,7 @@ def _paint(
     if not scene and random.random() < 0.3:  # worn ribbon, faded thermal paper
         fade = cv2.resize(random.random((3, max(2, width // 12))).astype(np.float32), (width, height))
         grain = random.random((height, width), dtype=np.float32)
-        ink *= np.clip(0.55 + fade - 0.5 * grain * random.random(), 0.1, 1)
+        ink *= np.clip(random.uniform(0.05, 0.6) + fade - 0.5 * grain * random.random(), 0.1, 1)
     if random.random() < (0.05 if scene else 0.14):  # a piece of the line above or below
         other = neighbour()
         if other is not None:
