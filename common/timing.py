@@ -13,10 +13,26 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def ratios(baseline: Callable[[], object], measured: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Baseline's time over the measured time, as the median of pairs, after one warm-up of each."""
+def ratios(
+    baseline: Callable[[], object], measured: Callable[[], object], repeats: int, *, settled: bool = False
+) -> dict[str, float]:
+    """Baseline's time over the measured time, as the median of pairs, after one warm-up of each.
+
+    Args:
+        baseline: the work to compare with.
+        measured: the work.
+        repeats: pairs.
+        settled: before each timed call a call of the same that is not timed, where what the one leaves
+            behind, a million freed tensors for instance, would slow the other's next call.
+    """
     baseline(), measured()
-    pairs = [(seconds(baseline), seconds(measured)) for _ in range(repeats)]
+
+    def timed(work: Callable[[], object]) -> float:
+        if settled:
+            work()
+        return seconds(work)
+
+    pairs = [(timed(baseline), timed(measured)) for _ in range(repeats)]
     each = [b / m for b, m in pairs]
     return {
         "ratio": round(statistics.median(each), 3),
