@@ -72,12 +72,12 @@ def main(config: Config) -> None:
     def whole() -> None:
         with torch.inference_mode():
             for _ in range(config.batches):
-                network.answer(looks.of(pictures), tokens, lengths)[0].argmax(-1)
+                network.answer(looks.of(pictures), tokens, lengths)[0].float().argmax(-1)
 
     def with_looks() -> None:
         with torch.inference_mode():
             for _ in range(config.batches):
-                network.answer(network.look(features).of(pictures), tokens, lengths)[0].argmax(-1)
+                network.answer(network.look(features).of(pictures), tokens, lengths)[0].float().argmax(-1)
 
     measured = ratios(bare, whole, config.repeats)
     result: dict[str, Any] = {

@@ -110,7 +110,8 @@ class RecurrentEncoder(nn.Module):
         if lengths is not None:
             lengths = lengths.to(inputs.device)
             step = torch.arange(steps, device=inputs.device)
-            turned = (lengths[:, None] - 1 - step) % steps  # R, T: within its length, each row from its end
+            if self.bidirectional:  # R, T: within its length, each row from its end
+                turned = (lengths[:, None] - 1 - step) % steps
         layer: Any
         for depth, layer in enumerate(self.layers):
             if depth:
@@ -120,7 +121,7 @@ class RecurrentEncoder(nn.Module):
                 read = torch.cat([read, _turn(layer[1](_turn(inputs, turned))[0], turned)], dim=-1)
             inputs = read
         size = inputs.shape[-1] // (1 + self.bidirectional)
-        last = inputs[:, -1] if lengths is None else _take(inputs, lengths[:, None] - 1)[:, 0]  # R, B*D
+        last = inputs[:, -1] if lengths is None else inputs[torch.arange(len(inputs)), lengths - 1]  # R, B*D
         if self.bidirectional:
             last = torch.cat([last[:, :size], inputs[:, 0, size:]], dim=-1)
         if lengths is not None:
