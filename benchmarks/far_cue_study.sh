@@ -4,19 +4,13 @@
 #     bash benchmarks/far_cue_study.sh RUNS [SEEDS]
 #
 # RUNS gets the set and the run folders; reports/ gets a file a row. A row that is there already is kept.
-set -euo pipefail
 runs=$1 seeds=${2:-"0 1"}
+source "$(dirname "$0")/study.sh"
 
 [ -d "$runs/far_cue" ] || python benchmarks/make_far_cue.py --out "$runs/far_cue" --train 200
 for seed in $seeds; do
     for context in none renet conv attention; do
-        name=far_${context}_seed$seed
-        [ -f "reports/segmentation_$name.json" ] && continue
-        rm -rf "${runs:?}/$name"
-        python scripts/train_segmentation.py --data "$runs/far_cue" --out "$runs/$name" --seed "$seed" --patience 0 \
-            --stride 8 --context "$context" --image-size 64 512 --crop 64 512 --scales 1 1 --encoder-frozen 4 \
-            --epochs 12 --batch-size 4 --workers 0
-        python scripts/evaluate_segmentation.py --data "$runs/far_cue" --model "$runs/$name" \
-            --report "reports/segmentation_$name.json" --confusion "$runs/$name/confusion.png"
+        row segmentation "$runs/far_cue" "far_${context}_seed$seed" "$seed" --stride 8 --context "$context" \
+            --image-size 64 512 --crop 64 512 --scales 1 1 --encoder-frozen 4 --epochs 18 --batch-size 4
     done
 done

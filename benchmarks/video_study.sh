@@ -1,30 +1,24 @@
 #!/usr/bin/env bash
-# The study of the README: heads x streams on UTD-MHAD, train subjects 1, 3, 5 -> val subject 7.
+# The study of the README: heads x streams on UTD-MHAD, train subjects 1, 3, 5 -> val subject 7, two seeds.
 #
 #     bash benchmarks/video_study.sh UTD_MHAD RUNS [TRAINING FLAGS ...]
 #
 # RUNS gets the run folders; reports/ gets a file a row. A row that is there already is kept. The features are computed
 # once and shared.
-set -euo pipefail
 data=$1 runs=$2
 shift 2
+source "$(dirname "$0")/study.sh"
 
-row() { # name, seed, training flags ...
-    local name=$1 seed=$2
-    shift 2
-    [ -f "reports/video_utd_study_${name}_seed$seed.json" ] && return
-    rm -rf "${runs:?}/${name}_$seed"
-    python scripts/train_video.py --data "$data" --out "$runs/${name}_$seed" --seed "$seed" --patience 0 "$@"
-    python scripts/evaluate_video.py --data "$data" --model "$runs/${name}_$seed" \
-        --report "reports/video_utd_study_${name}_seed$seed.json" --confusion "$runs/${name}_$seed/confusion.png"
+study() { # name, seed, training flags ...
+    row video "$data" "utd_study_$1_seed$2" "${@:2}"
 }
 
 for seed in 0 1; do
     for head in mean gru; do
-        row "${head}_both" "$seed" --head "$head" "$@"
-        row "${head}_appearance" "$seed" --head "$head" --streams appearance "$@"
-        row "${head}_difference" "$seed" --head "$head" --streams difference "$@"
+        study "${head}_both" "$seed" --head "$head" "$@"
+        study "${head}_appearance" "$seed" --head "$head" --streams appearance "$@"
+        study "${head}_difference" "$seed" --head "$head" --streams difference "$@"
     done
-    for head in rnn lstm; do row "${head}_both" "$seed" --head "$head" "$@"; done
-    row convlstm_both "$seed" --head convlstm --hidden-size 64 "$@" # 256 would have four times the GRU's weights
+    for head in rnn lstm; do study "${head}_both" "$seed" --head "$head" "$@"; done
+    study convlstm_both "$seed" --head convlstm --hidden-size 64 "$@" # 256 would have four times the GRU's weights
 done
