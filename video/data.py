@@ -143,7 +143,7 @@ def picture(frame: Frame, previous: Frame | None, stream: StreamKind) -> np.ndar
         return frame.pixels
     before = (previous or frame).pixels
     if stream == "difference":
-        return cv2.addWeighted(frame.pixels, 0.5, before, -0.5, 127.75)  # a half rounds to 128 less 1/4
+        return cv2.addWeighted(frame.pixels, 0.5, before, -0.5, 127.75)  # .75: halves round down
     return _flow(before, frame.pixels)
 
 
