@@ -71,7 +71,7 @@ def _draws_ascii(file: Path) -> bool:
 
 
 def read_words(file: Path | None) -> list[str]:
-    """The words of a file, one a line; without a file the system's dictionary, or else none.
+    """The words or phrases of a file, one a line; without a file the system's dictionary, or else none.
 
     Raises:
         UsageError: the file is missing, no UTF-8 text, or has no words.
