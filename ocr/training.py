@@ -44,7 +44,8 @@ class OcrConfig(TrainConfig):
     fonts: Path | None = None
     """Folder of fonts for them; the system's by default."""
     words: Path | None = None
-    """Text file of words or phrases for them, one a line, besides the labels'; by default the system's dictionary."""
+    """Text file of words or phrases for them, one a line, besides the labels'; by default the system's
+    dictionary."""
     init_from: Path | None = None
     """Model or run folder to start from; its sizes and charset replace the flags."""
     learning_rate: float = 2e-3
