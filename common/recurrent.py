@@ -105,13 +105,23 @@ class RecurrentEncoder(nn.Module):
 
         Outputs behind a row's length are 0. The last state of the backward direction is the one at the start.
         """
-        steps = inputs.shape[1]
-        turned = None
+        outputs = self._read(inputs, lengths)
+        last = self._last(outputs, lengths)
         if lengths is not None:
-            lengths = lengths.to(inputs.device)
-            step = torch.arange(steps, device=inputs.device)
-            if self.bidirectional:  # R, T: within its length, each row from its end
-                turned = (lengths[:, None] - 1 - step) % steps
+            step = torch.arange(inputs.shape[1], device=inputs.device)
+            outputs = outputs * (step < lengths.to(inputs.device)[:, None])[..., None]
+        return outputs, last
+
+    def last(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """inputs (R, T, I), lengths (R,) -> the last states alone (R, B*D)."""
+        return self._last(self._read(inputs, lengths), lengths)
+
+    def _read(self, inputs: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        """Outputs (R, T, B*D), with anything behind a row's length."""
+        turned = None
+        if lengths is not None and self.bidirectional:  # R, T: within its length, each row from its end
+            step = torch.arange(inputs.shape[1], device=inputs.device)
+            turned = (lengths.to(inputs.device)[:, None] - 1 - step) % len(step)
         layer: Any
         for depth, layer in enumerate(self.layers):
             if depth:
@@ -120,13 +130,15 @@ class RecurrentEncoder(nn.Module):
             if self.bidirectional:
                 read = torch.cat([read, _turn(layer[1](_turn(inputs, turned))[0], turned)], dim=-1)
             inputs = read
-        size = inputs.shape[-1] // (1 + self.bidirectional)
-        last = inputs[:, -1] if lengths is None else inputs[torch.arange(len(inputs)), lengths - 1]  # R, B*D
-        if self.bidirectional:
-            last = torch.cat([last[:, :size], inputs[:, 0, size:]], dim=-1)
-        if lengths is not None:
-            inputs = inputs * (step < lengths[:, None])[..., None]
-        return inputs, last
+        return inputs
+
+    def _last(self, outputs: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        rows = torch.arange(len(outputs), device=outputs.device)
+        last = outputs[:, -1] if lengths is None else outputs[rows, lengths.to(outputs.device) - 1]
+        if not self.bidirectional:
+            return last
+        size = outputs.shape[-1] // 2
+        return torch.cat([last[:, :size], outputs[:, 0, size:]], dim=-1)
 
 
 class ConvLSTM(nn.Module):

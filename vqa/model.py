@@ -119,7 +119,7 @@ class AnswerNetwork(nn.Module):
         if kind == "image_only":
             known = grid[:, 0]  # Q, D
         else:
-            known = self.reader(self.dropout(self.embedding(tokens)), lengths)[1]  # Q, D
+            known = self.reader.last(self.dropout(self.embedding(tokens)), lengths)  # Q, D
         if kind == "lstm_q_i":
             known = known * grid[:, 0]
         elif kind == "san":

@@ -54,6 +54,7 @@ def test_what_stands_behind_the_length_changes_nothing(kind, layers, bidirection
     inputs, lengths = torch.randn(3, 7, 5), torch.tensor([4, 7, 1])
     outputs, last = encoder(inputs, lengths)
     assert (outputs.shape, last.shape) == ((3, 7, encoder.output_size), (3, encoder.output_size))
+    assert torch.equal(encoder.last(inputs, lengths), last)
     for row, length in enumerate(lengths.tolist()):
         alone, alone_last = encoder(inputs[row : row + 1, :length])
         torch.testing.assert_close(outputs[row, :length], alone[0])
