@@ -105,15 +105,17 @@ class RecurrentEncoder(nn.Module):
 
         Outputs behind a row's length are 0. The last state of the backward direction is the one at the start.
         """
+        lengths = None if lengths is None else lengths.to(inputs.device)
         outputs = self._read(inputs, lengths)
         last = self._last(outputs, lengths)
         if lengths is not None:
             step = torch.arange(inputs.shape[1], device=inputs.device)
-            outputs = outputs * (step < lengths.to(inputs.device)[:, None])[..., None]
+            outputs = outputs * (step < lengths[:, None])[..., None]
         return outputs, last
 
     def last(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """inputs (R, T, I), lengths (R,) -> the last states alone (R, B*D)."""
+        lengths = lengths.to(inputs.device)
         return self._last(self._read(inputs, lengths), lengths)
 
     def _read(self, inputs: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
@@ -121,7 +123,7 @@ class RecurrentEncoder(nn.Module):
         turned = None
         if lengths is not None and self.bidirectional:  # R, T: within its length, each row from its end
             step = torch.arange(inputs.shape[1], device=inputs.device)
-            turned = (lengths.to(inputs.device)[:, None] - 1 - step) % len(step)
+            turned = (lengths[:, None] - 1 - step) % len(step)
         layer: Any
         for depth, layer in enumerate(self.layers):
             if depth:
@@ -133,8 +135,7 @@ class RecurrentEncoder(nn.Module):
         return inputs
 
     def _last(self, outputs: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        rows = torch.arange(len(outputs), device=outputs.device)
-        last = outputs[:, -1] if lengths is None else outputs[rows, lengths.to(outputs.device) - 1]
+        last = outputs[:, -1] if lengths is None else outputs[torch.arange(len(outputs)), lengths - 1]
         if not self.bidirectional:
             return last
         size = outputs.shape[-1] // 2
