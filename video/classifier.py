@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import nn
 
 from common.device import Precision, autocast, pick_device, pick_precision
 from common.errors import UsageError
-from video.data import OVERSAMPLING, picture, read_clip, sample
+from video.data import OVERSAMPLING, pad, picture, read_clip, sample
 from video.decode import Frame, VideoError, stream_frames
 from video.model import VideoModel
 
@@ -93,7 +92,7 @@ class ActionClassifier:
     def classify(self, path: str | Path, *, top: int = 5) -> Action:
         """Name what happens in one clip. Raises VideoError; UsageError for a top below 1."""
         _check_top(top)
-        return self._classify([self.encode(self.read(Path(path)))], top)[0]
+        return self._classify([self.encode(self.read(Path(path)))[0][0]], top)[0]
 
     def classify_each(
         self, paths: Sequence[str | Path], *, top: int = 5, workers: int = 2
@@ -104,8 +103,10 @@ class ActionClassifier:
         """
         _check_top(top)
         clips = self.read_each([Path(path) for path in paths], workers=workers)
-        while group := list(islice(clips, _GROUP)):
-            encoded = [clip if isinstance(clip, VideoError) else self.encode(clip) for clip in group]
+        while encoded := [
+            clip if isinstance(clip, VideoError) else self.encode(clip)[0][0]
+            for clip in islice(clips, _GROUP)
+        ]:
             known = [clip for clip in encoded if not isinstance(clip, VideoError)]
             actions = iter(self._classify(known, top) if known else [])
             yield from (clip if isinstance(clip, VideoError) else next(actions) for clip in encoded)
@@ -214,12 +215,10 @@ class ActionClassifier:
         shown = [picture(frame, before, stream) for stream in streams for frame, before in frames]
         return self.model.encoder.preprocess.batch(shown).unflatten(0, (len(streams), len(frames)))
 
-    def _classify(self, clips: Sequence[tuple[torch.Tensor, torch.Tensor]], top: int) -> list[Action]:
-        """Clips that `encode` gave, together."""
-        frames = [features[0].transpose(0, 1) for features, _ in clips]  # each T, S, L, C
-        padded = nn.utils.rnn.pad_sequence(frames, batch_first=True).transpose(1, 2)  # N, S, T, L, C
-        lengths = torch.cat([lengths for _, lengths in clips])
-        return self._actions(self.logits(padded, lengths), lengths, top)
+    def _classify(self, clips: Sequence[torch.Tensor], top: int) -> list[Action]:
+        """Features of clips (S, T, L, C), together."""
+        features, lengths = pad(clips)
+        return self._actions(self.logits(features, lengths), lengths, top)
 
     def _actions(self, logits: torch.Tensor, lengths: torch.Tensor, top: int) -> list[Action]:
         best = logits.softmax(dim=-1).topk(min(top, logits.shape[-1]))

@@ -137,10 +137,10 @@ def picture(frame: Frame, previous: Frame | None, stream: StreamKind) -> np.ndar
     - `flow`: DIS optical flow (Kroeger et al. 2016) from the previous frame as colour: right in red, down in
       green, speed in blue; grey and black stand still.
     """
-    import cv2
-
     if stream == "appearance":
         return frame.pixels
+    import cv2
+
     before = (previous or frame).pixels
     if stream == "difference":
         return cv2.addWeighted(frame.pixels, 0.5, before, -0.5, 127.75)  # .75: halves round down
@@ -267,14 +267,19 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int, int]]):
         return torch.stack(streams), self.labels[i], i
 
 
-def collate(items: Sequence[tuple[torch.Tensor, int, int]]) -> ClipBatch:
-    """Pad clips to the longest."""
-    clips, labels, rows = zip(*items, strict=True)
+def pad(clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clips (S, T, L, C) -> features (N, S, T', L, C), 0 behind a clip's length, and lengths (N,)."""
     lengths = torch.tensor([clip.shape[1] for clip in clips])
     features = clips[0].new_zeros(len(clips), len(clips[0]), int(lengths.max()), *clips[0].shape[2:])
     for i, clip in enumerate(clips):
         features[i, :, : clip.shape[1]] = clip
-    return ClipBatch(features, lengths, torch.tensor(labels), list(rows))
+    return features, lengths
+
+
+def collate(items: Sequence[tuple[torch.Tensor, int, int]]) -> ClipBatch:
+    """Pad clips to the longest."""
+    clips, labels, rows = zip(*items, strict=True)
+    return ClipBatch(*pad(clips), torch.tensor(labels), list(rows))
 
 
 def sample(
