@@ -21,13 +21,14 @@ _SKIP = (
     "emoji", "symbol", "dingbat", "ornament", "icon", "stixsiz", "cmex", "cmsy", "cmmi", "barcode",
     "braille", "math", "wingding", "webding", "music", "atari", "outline", "inverted", "initials", "smallcap",
     "-sc", "unicase", "swash", "mosaic", "keycap", "led", "aenigma", "dustin", "breip", "isabella",
+    "lastresort", "biolinum_k", "ocrbe", "ocrbx", "monocaps",
 )  # fmt: skip
 _CURRENCIES = ("$", "RM", "RM ", "USD ", "EUR ", "-", "-RM", "@", "")
 _CODE_PATTERNS = (
     "######", "#########", "AA-####", "A####-##", "############", "##-###-####", "AAA ####", "(###### A)",
     "##%", "####/##/###", "A#A #A#", "### ###", "#.##", "(##-#######)", "# X ##.##", "#####", "A-####",
     "A.A.", "A.A", "A.A.A.", "A.&A.A.", "A/A", "A & A", "AA ##/#A,", "AA ##/##", "##/#A", "#A,", "##-A",
-    "AA##", "AA##: ", "AA####", "#", "##", "##,", "###A", "AA##A",
+    "AA##", "AA##: ", "AA####", "#", "#", "#", "##", "##,", "###A", "AA##A",
 )  # fmt: skip
 _LIKE_DIGITS = "OBSIZGCQ"
 _LABELS = (
@@ -133,17 +134,17 @@ class TextSource:
         while not parts or len(" ".join(parts)) < length - 3:
             chance = random.random()
             word = self._word(random, length - len(" ".join(parts)))
-            if chance < 0.06:
+            if chance < 0.1:
                 word = self._code(random)
-            elif parts and chance < 0.1:
+            elif parts and chance < 0.14:
                 word = self._price(random)
-            elif chance < 0.22:
+            elif chance < 0.26:
                 word += str(random.choice(list(",.:;!?")))
-            elif chance < 0.25:
+            elif chance < 0.29:
                 word = f"({word})"
-            elif chance < 0.28:
+            elif chance < 0.32:
                 word += str(random.choice(list("-/&'"))) + self._word(random, length - len(word))
-            elif parts and chance < 0.30:
+            elif parts and chance < 0.34:
                 word = str(random.choice(list("&-*=#@/+:")))
             parts.append(word)
             if len(parts) == 1 and abs(len(parts[0]) - length) < 4:
@@ -218,19 +219,25 @@ class SyntheticLines:
 
     def _render(self, random: np.random.Generator, text: str, scene: bool) -> np.ndarray | None:
         """Ink (H, W) as uint8, tight around the text, or None where nothing was drawn."""
-        fonts = self.typewriters if not scene and random.random() < 0.3 else self.fonts
+        typewriter = not scene and random.random() < 0.3
+        fonts = self.typewriters if typewriter else self.fonts
         font = _font(fonts[random.integers(len(fonts))], int(random.integers(28, 44)))
         spacing = float(random.uniform(-1.5, 8)) if random.random() < (0.3 if scene else 0.2) else 0.0
         stroke = int(random.random() < 0.12)
+        starts = 30 + np.cumsum([0.0] + [font.getlength(c) + spacing for c in text])
+        canvas = Image.new("L", (int(max(starts[-1], font.getlength(text))) + 80, 100))
+        draw = ImageDraw.Draw(canvas)
         if spacing:
-            starts = np.cumsum([0.0] + [font.getlength(c) + spacing for c in text])
-            canvas = Image.new("L", (int(starts[-1]) + 60, 100))
-            draw = ImageDraw.Draw(canvas)
             for start, character in zip(starts, text, strict=False):
-                draw.text((20 + start, 25), character, 255, font, stroke_width=stroke)
+                draw.text((start, 25), character, 255, font, stroke_width=stroke)
         else:
-            canvas = Image.new("L", (int(font.getlength(text)) + 80, 100))
-            ImageDraw.Draw(canvas).text((30, 25), text, 255, font, stroke_width=stroke)
+            draw.text((30, 25), text, 255, font, stroke_width=stroke)
+        if typewriter and random.random() < 0.4:  # as printers and terminals tell 0 from O
+            thick = int(random.integers(1, 4))
+            for start in starts[:-1][[c == "0" for c in text]]:
+                x0, y0, x1, y1 = draw.textbbox((start, 25), "0", font)
+                aside, up = 0.15 * (x1 - x0), 0.15 * (y1 - y0)
+                draw.line((x0 + aside, y1 - up, x1 - aside, y0 + up), 255, thick)
         box = canvas.getbbox()
         if box is None:
             return None
@@ -295,6 +302,9 @@ def _paint(
         fade = cv2.resize(random.random((3, max(2, width // 12))).astype(np.float32), (width, height))
         grain = random.random((height, width), dtype=np.float32)
         ink *= np.clip(random.uniform(0.05, 0.6) + fade - 0.5 * grain * random.random(), 0.1, 1)
+    if not scene and random.random() < 0.12:  # dead dots of a print head
+        for column in random.integers(0, width, 1 + width // 100).tolist():
+            ink[:, column : column + int(random.integers(1, 4))] *= random.uniform(0, 0.4)
     if random.random() < (0.05 if scene else 0.14):  # a piece of the line above or below
         other = neighbour()
         if other is not None:

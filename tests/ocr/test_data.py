@@ -153,6 +153,18 @@ def test_synthetic_lines_depend_on_their_seed_alone():
     assert len({synthetic().sample(seed, 120)[1] for seed in range(30)}) > 20
 
 
+def test_typewriters_slash_some_of_their_zeros():
+    typewriter = [font for font in find_fonts() if font.name == "cmtt10.ttf"]  # its zero is empty
+    made = SyntheticLines(typewriter[:1], TextSource(Charset()))
+    filled = {}
+    for scene in (True, False):
+        zeros = [made._render(np.random.default_rng(seed), "0", scene) for seed in range(200)]
+        middles = [zero[zero.shape[0] // 2, zero.shape[1] // 2] for zero in zeros]
+        filled[scene] = sum(middle > 200 for middle in middles)
+    assert filled[True] < 5
+    assert 10 < filled[False] < 60
+
+
 def test_synthetic_lines_can_be_learnt():
     made, charset = synthetic(), Charset()
     dataset = LineDataset([], LinePreprocess(), made)
