@@ -5,17 +5,16 @@ Notation: T steps, K classes (0 is the blank).
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 
 from ocr.charset import BLANK, Charset
+from ocr.language import LanguageModel
 
 _IMPOSSIBLE = -math.inf
-_KEPT_CLASSES = 20  # of each step, in the beam search; the others are less likely than any text that matters
+_UNLIKELY = 1e-3  # classes of a step below, and texts below so much of the best, leave the beam search
 
 
 @dataclass(frozen=True)
@@ -30,39 +29,6 @@ class Reading:
 
     def __str__(self) -> str:
         return self.text
-
-
-class LanguageModel(Protocol):
-    """What the beam search asks of a language model."""
-
-    def log_prob(self, character: str, before: str) -> float:
-        """Natural logarithm of the probability of `character` after the text `before`."""
-
-
-class CharacterNgrams:
-    """An n-gram model over characters, interpolated after Witten & Bell 1991 (NLTK's).
-
-    Args:
-        lines: the text to learn from; a line is a word of a list or a sentence.
-        charset: its characters are the vocabulary; others are left out.
-        order: n.
-    """
-
-    def __init__(self, lines: Iterable[str], charset: Charset, order: int = 4) -> None:
-        from nltk.lm import WittenBellInterpolated
-        from nltk.lm.preprocessing import padded_everygram_pipeline
-
-        self.order = order
-        texts = [[c for c in line.rstrip("\n") if not charset.unknown(c)] for line in lines]
-        ngrams, _ = padded_everygram_pipeline(order, [text for text in texts if text])
-        self._model = WittenBellInterpolated(order)
-        self._model.fit(ngrams, [*charset.characters, "<s>", "</s>"])
-        self._score = lru_cache(maxsize=200_000)(self._model.score)
-
-    def log_prob(self, character: str, before: str) -> float:
-        """Natural logarithm of the probability of `character` after the text `before`."""
-        context = ("<s>",) * (self.order - 1) + tuple(before[-self.order :])
-        return math.log(max(self._score(character, context[-(self.order - 1) :]), 1e-12))
 
 
 def greedy(log_probs: np.ndarray, charset: Charset) -> Reading:
@@ -108,48 +74,49 @@ def prefix_beam_search(
     """
     if beam_size < 1:
         raise ValueError(f"beam size {beam_size}: must be at least 1")
-    steps = len(log_probs)
-    # text as classes -> log-probability of the alignments that end in a blank, and of those that do not
-    beams: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, _IMPOSSIBLE)}
-    prior: dict[tuple[int, ...], float] = {(): 0.0}
-    for step in range(steps):
-        row = log_probs[step]
-        kept = np.argsort(-row)[:_KEPT_CLASSES]
-        following: dict[tuple[int, ...], list[float]] = defaultdict(lambda: [_IMPOSSIBLE, _IMPOSSIBLE])
+    # text -> probability of its alignments that end in a blank, and of those that do not, language model
+    # included, both over that of the best text
+    beams: dict[str, tuple[float, float]] = {"": (1.0, 0.0)}
+    for step in _likely(log_probs, charset):
+        following: dict[str, list[float]] = {}
         for text, (blank, other) in beams.items():
-            both = _add(blank, other)
-            for k in map(int, kept):
-                p = float(row[k])
-                if k == BLANK:
-                    following[text][0] = _add(following[text][0], both + p)
+            for character, p in step:
+                if not character:
+                    entry = following.setdefault(text, [0.0, 0.0])
+                    entry[0] += (blank + other) * p
                     continue
-                longer = (*text, k)
-                if text and text[-1] == k:  # without a blank between them the two are one character
-                    following[text][1] = _add(following[text][1], other + p)
-                    grown = blank + p
-                else:
-                    grown = both + p
-                if longer not in prior:
-                    prior[longer] = prior[text] + _prior(charset, text, k, language_model, weight, bonus)
-                following[longer][1] = _add(following[longer][1], grown)
-        ranked = sorted(following, key=lambda text: _add(*following[text]) + prior[text], reverse=True)
-        beams = {text: (following[text][0], following[text][1]) for text in ranked[:beam_size]}
-    best = max(beams, key=lambda text: _add(*beams[text]) + prior[text])
-    return _reading(_place(log_probs, best, charset))
+                grown = (blank + other) * p
+                if text.endswith(character):  # without a blank between them the two are one character
+                    entry = following.setdefault(text, [0.0, 0.0])
+                    entry[1] += other * p
+                    grown = blank * p
+                if not grown:
+                    continue
+                if language_model is not None:
+                    grown *= math.exp(weight * language_model.log_prob(character, text) + bonus)
+                entry = following.setdefault(text + character, [0.0, 0.0])
+                entry[1] += grown
+        ranked = sorted(following.items(), key=lambda item: sum(item[1]), reverse=True)[:beam_size]
+        best = sum(ranked[0][1])
+        beams = {
+            text: (blank / best, other / best)
+            for text, (blank, other) in ranked
+            if blank + other > _UNLIKELY * best
+        }
+    found = greedy(log_probs, charset)
+    text = next(iter(beams))
+    return found if found.text == text else _reading(_place(log_probs, charset.encode(text), charset))
 
 
-def _prior(
-    charset: Charset, text: Sequence[int], k: int, model: LanguageModel | None, weight: float, bonus: float
-) -> float:
-    if model is None:
-        return 0.0
-    return weight * model.log_prob(charset.decode([k]), charset.decode(text)) + bonus
-
-
-def _add(a: float, b: float) -> float:
-    """log(exp(a) + exp(b))."""
-    high, low = (a, b) if a > b else (b, a)
-    return high if low == _IMPOSSIBLE else high + math.log1p(math.exp(low - high))
+def _likely(log_probs: np.ndarray, charset: Charset) -> list[list[tuple[str, float]]]:
+    """Of each step, the characters that are not ruled out, the blank as no character, with probabilities."""
+    floor = np.minimum(math.log(_UNLIKELY), log_probs.max(axis=1, keepdims=True))
+    rows, columns = np.nonzero(log_probs >= floor)
+    steps: list[list[tuple[str, float]]] = [[] for _ in log_probs]
+    probabilities = np.exp(log_probs[rows, columns])
+    for row, k, p in zip(rows.tolist(), columns.tolist(), probabilities.tolist(), strict=True):
+        steps[row].append((charset.decode([k]), p))
+    return steps
 
 
 def _place(log_probs: np.ndarray, text: Sequence[int], charset: Charset) -> list[tuple[str, float, float]]:
@@ -157,24 +124,26 @@ def _place(log_probs: np.ndarray, text: Sequence[int], charset: Charset) -> list
     if not text:
         return []
     steps = len(log_probs)
-    states = [BLANK]  # blank, character, blank, character, ..., blank
-    for k in text:
-        states += [k, BLANK]
-    score = np.full((steps, len(states)), _IMPOSSIBLE)
+    states = np.full(2 * len(text) + 1, BLANK)  # blank, character, blank, character, ..., blank
+    states[1::2] = text
+    skips = np.zeros(len(states), dtype=bool)  # over the blank before it, from another character
+    skips[3::2] = states[3::2] != states[1:-2:2]
+    emitted = log_probs[:, states]
+    moves = np.full((3, len(states)), _IMPOSSIBLE)  # by none, one or two states
     came = np.zeros((steps, len(states)), dtype=int)
-    score[0, :2] = log_probs[0, states[:2]]
+    score = np.full(len(states), _IMPOSSIBLE)
+    score[:2] = emitted[0, :2]
     for t in range(1, steps):
-        for s, k in enumerate(states):
-            sources = [s, *([s - 1] if s else [])]
-            if s > 1 and k not in (BLANK, states[s - 2]):
-                sources.append(s - 2)
-            came[t, s] = max(sources, key=lambda source: score[t - 1, source])
-            score[t, s] = score[t - 1, came[t, s]] + log_probs[t, k]
-    state = len(states) - 1 - int(score[-1, -2] > score[-1, -1])
+        moves[0] = score
+        moves[1, 1:] = score[:-1]
+        moves[2, 2:] = np.where(skips[2:], score[:-2], _IMPOSSIBLE)
+        came[t] = moves.argmax(axis=0)
+        score = moves.max(axis=0) + emitted[t]
+    state = len(states) - 1 - int(score[-2] > score[-1])
     visited: dict[int, list[int]] = defaultdict(list)
     for t in reversed(range(steps)):
         visited[state].append(t)
-        state = int(came[t, state])
+        state -= int(came[t, state])
     found = []
     for i, k in enumerate(text):
         at = visited[2 * i + 1]

@@ -17,7 +17,7 @@ from common.pretrained import parameter_count
 from ocr.data import LABELS, LmdbRecord, TextLine, read_lines
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.model import Recognizer
-from ocr.reader import TextReader
+from ocr.reader import BEAM_SIZE, TextReader
 
 _WORST = 50
 
@@ -34,8 +34,8 @@ class EvaluationConfig:
     """Only its last rows or groups, as 300rows or 40groups; all by default."""
     pages: Path | None = None
     """Folder of whole pages, NNN.jpg, each with its text lines in NNN.json."""
-    beam_size: int = 1
-    """Beams; 1 is greedy decoding."""
+    beam_size: int = BEAM_SIZE
+    """Texts kept by the beam search with the model's language model; 1 is greedy decoding."""
     report: Path | None = None
     """JSON file to write: the scores, how they were made, and the worst lines."""
     batch_size: int = 32

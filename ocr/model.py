@@ -15,6 +15,7 @@ from common.pretrained import PretrainedModel
 from common.recurrent import CellKind, RecurrentEncoder
 from ocr.charset import Charset
 from ocr.images import WIDTH_MULTIPLE, LinePreprocess
+from ocr.language import CharacterNgrams
 
 STRIDE = WIDTH_MULTIPLE
 COMPACT = "compact"
@@ -191,13 +192,18 @@ class Recognizer(PretrainedModel):
     Args:
         config: sizes.
         charset: characters that it can read.
+        ngrams: of the language model that its weights will bring; 0 is none.
+
+    Attributes:
+        language_model: what the texts that it was trained on look like, for the beam search, or None.
     """
 
     task = "ocr"
 
-    def __init__(self, config: RecognizerConfig, charset: Charset) -> None:
+    def __init__(self, config: RecognizerConfig, charset: Charset, ngrams: int = 0) -> None:
         super().__init__()
         self.config, self.charset = config, charset
+        self.language_model = CharacterNgrams(charset, size=ngrams) if ngrams else None
         self.preprocess = LinePreprocess(config.height)
         self.columns = LineEncoder(config.encoder)
         self.rnn = RecurrentEncoder(
@@ -213,13 +219,14 @@ class Recognizer(PretrainedModel):
 
     def architecture(self) -> dict[str, Any]:
         """Sizes and charset."""
-        return {**asdict(self.config), "charset": self.charset.characters}
+        ngrams = 0 if self.language_model is None else len(self.language_model.keys)
+        return {**asdict(self.config), "charset": self.charset.characters, "ngrams": ngrams}
 
     @classmethod
     def from_architecture(cls, values: dict[str, Any]) -> "Recognizer":
         """Build with random weights."""
-        sizes = {name: value for name, value in values.items() if name != "charset"}
-        return cls(RecognizerConfig(**sizes), Charset(values["charset"]))
+        sizes = {name: value for name, value in values.items() if name not in ("charset", "ngrams")}
+        return cls(RecognizerConfig(**sizes), Charset(values["charset"]), values.get("ngrams", 0))
 
     def forward(self, lines: torch.Tensor, widths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """lines (N, 1, H, W), widths (N,) in pixels -> logits (N, T, K), steps of each line (N,).

@@ -15,13 +15,16 @@ from PIL import Image
 from common.device import Precision, pick_device, pick_precision
 from common.errors import ImageError, UsageError
 from common.images import ImageSource
-from ocr.ctc import LanguageModel, Reading, greedy, prefix_beam_search
+from ocr.ctc import Reading, greedy, prefix_beam_search
 from ocr.images import grey, stack
+from ocr.language import LanguageModel
 from ocr.model import Recognizer
 from ocr.page import find_lines
 
 _AHEAD = 8  # batches that are read from disk and sorted by width at a time
 _PDF_DPI = 200
+BEAM_SIZE = 6
+"""Of reading by default."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class TextReader:
         self,
         page: ImageSource,
         *,
-        beam_size: int = 1,
+        beam_size: int = BEAM_SIZE,
         language_model: LanguageModel | None = None,
         min_confidence: float = 0.4,
         batch_size: int = 32,
@@ -105,8 +108,8 @@ class TextReader:
 
         Args:
             page: path or Pillow image.
-            beam_size: 1 is greedy decoding; see `ocr.ctc.prefix_beam_search`.
-            language_model: for the beam search.
+            beam_size: texts kept by the beam search, `ocr.ctc.prefix_beam_search`; 1 is greedy decoding.
+            language_model: for the beam search, in place of the model's own.
             min_confidence: lines read with less are left out; stains and drawings give such lines.
             batch_size: lines at a time.
 
@@ -128,7 +131,7 @@ class TextReader:
         self,
         lines: Sequence[ImageSource | np.ndarray],
         *,
-        beam_size: int = 1,
+        beam_size: int = BEAM_SIZE,
         language_model: LanguageModel | None = None,
         batch_size: int = 32,
     ) -> list[Reading]:
@@ -153,7 +156,7 @@ class TextReader:
         self,
         lines: Sequence[ImageSource | np.ndarray],
         *,
-        beam_size: int = 1,
+        beam_size: int = BEAM_SIZE,
         language_model: LanguageModel | None = None,
         batch_size: int = 32,
         workers: int = 0,
@@ -210,6 +213,7 @@ class TextReader:
     def _decode(self, row: np.ndarray, beam_size: int, language_model: LanguageModel | None) -> Reading:
         if beam_size == 1:
             return greedy(row, self.model.charset)
+        language_model = language_model or self.model.language_model
         return prefix_beam_search(row, self.model.charset, beam_size, language_model=language_model)
 
 
@@ -217,7 +221,7 @@ def _check(beam_size: int, language_model: LanguageModel | None, batch_size: int
     if beam_size < 1 or batch_size < 1:
         raise UsageError(f"beam size {beam_size}, batch size {batch_size}: must be at least 1")
     if language_model is not None and beam_size == 1:
-        raise UsageError("a language model needs a beam: give --beam-size 10 or so")
+        raise UsageError("a language model needs a beam: give a --beam-size above 1")
 
 
 def open_pages(path: Path) -> list[ImageSource]:

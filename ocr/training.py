@@ -11,6 +11,7 @@ from common.recurrent import CellKind
 from common.training import TrainConfig, fit, prepare_run
 from ocr.charset import PRINTABLE, Charset
 from ocr.data import OcrData, TextLine, fit_labels, read_lines
+from ocr.language import CharacterNgrams
 from ocr.model import COMPACT, Recognizer, RecognizerConfig
 from ocr.synthetic import SyntheticLines, TextSource, find_fonts, read_words
 from ocr.system import OcrSystem
@@ -71,6 +72,7 @@ def train(config: OcrConfig) -> None:
     parts = _read(config, model)
     if config.limit:
         parts = {name: lines[: config.limit] for name, lines in parts.items()}
+    model.language_model = CharacterNgrams.of((line.text for line in parts["train"]), model.charset)
     synthetic = None
     if config.synthetic:
         words = read_words(config.words)

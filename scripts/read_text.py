@@ -20,8 +20,9 @@ from common.cli import run
 from common.device import Precision
 from common.errors import ImageError, UsageError
 from common.images import ImageSource, find_images
-from ocr.ctc import CharacterNgrams, LanguageModel, Reading
-from ocr.reader import Page, TextReader, open_pages
+from ocr.ctc import Reading
+from ocr.language import CharacterNgrams, LanguageModel
+from ocr.reader import BEAM_SIZE, Page, TextReader, open_pages
 from ocr.synthetic import read_words
 
 
@@ -35,10 +36,11 @@ class Config:
     """Each picture is one line or word, not a page."""
     model: str = "english"
     """A bundled model, a model or run folder, or user/name on the hub."""
-    beam_size: int = 1
-    """Beams; 1 is greedy decoding."""
+    beam_size: int = BEAM_SIZE
+    """Texts kept by the beam search, which the model's language model of characters guides; 1 is greedy
+    decoding: faster, less often right."""
     words: Path | None = None
-    """Text file, words or sentences, for a language model of characters; needs --beam-size above 1."""
+    """Text file, words or sentences, for a language model of your own in its place."""
     min_confidence: float = 0.4
     """Lines of a page that were read with less confidence are left out."""
     json: bool = False
@@ -61,9 +63,9 @@ def main(config: Config) -> int:
     if config.overlay is not None and (config.line or len(paths) != 1):
         raise UsageError("--overlay draws one page: give one path, and no --line")
     if config.words is not None and config.beam_size == 1:
-        raise UsageError("--words needs a beam: give --beam-size 10 or so")
+        raise UsageError("--words needs a beam: give a --beam-size above 1")
     reader = TextReader.from_pretrained(config.model, config.device, config.precision)
-    model = CharacterNgrams(read_words(config.words), reader.model.charset) if config.words else None
+    model = CharacterNgrams.of(read_words(config.words), reader.model.charset) if config.words else None
     failed = False
     for name, found in (read_lines if config.line else read_pages)(config, reader, paths, model):
         if isinstance(found, ImageError):

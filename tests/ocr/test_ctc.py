@@ -7,7 +7,8 @@ import torch
 
 from common.errors import UsageError
 from ocr.charset import BLANK, PRINTABLE, Charset, steps_needed
-from ocr.ctc import CharacterNgrams, greedy, prefix_beam_search
+from ocr.ctc import greedy, prefix_beam_search
+from ocr.language import CharacterNgrams
 from tests.ocr.conftest import log_probs
 
 
@@ -44,7 +45,7 @@ def test_beam_search_sums_alignments_where_greedy_takes_one():
 
 def test_language_model_decides_between_equals():
     charset = Charset("abcu q")
-    model = CharacterNgrams(["qu", "qu", "quq", "ab"], charset, order=2)
+    model = CharacterNgrams.of(["qu", "qu", "quq", "ab"], charset, order=2)
     assert model.log_prob("u", "q") > model.log_prob("a", "q")
     q, a, u = (charset.encode(c)[0] for c in "qau")
     table = np.full((2, len(charset)), math.log(1e-4))
@@ -52,6 +53,28 @@ def test_language_model_decides_between_equals():
     table[1, [a, u]] = math.log(0.5), math.log(0.49)
     assert prefix_beam_search(table, charset, 8).text == "qa"
     assert prefix_beam_search(table, charset, 8, language_model=model).text == "qu"
+
+
+def test_n_grams_give_probabilities_that_add_up_to_one():
+    charset = Charset("abcABC ")
+    model = CharacterNgrams.of(["abca", "Abc", "cab c", "é"], charset, order=3)
+    for before in ("", "a", "ab", "ABCAB", "cccc"):  # seen and unseen, longer than the order
+        assert sum(math.exp(model.log_prob(c, before)) for c in "abc ") == pytest.approx(1)
+        assert model.log_prob("a", before) == model.log_prob("A", before.lower())
+    # Witten & Bell by hand: "c" is 4 of 12 characters of 4 kinds; after "b", as after "ab", come c, c and " "
+    single = (4 + 4 / 4) / (12 + 4)
+    pair = (2 + 2 * single) / (3 + 2)
+    assert math.exp(model.log_prob("c", "ab")) == pytest.approx((2 + 2 * pair) / (3 + 2))
+    for order in (0, 6):
+        with pytest.raises(ValueError, match="at most 5"):
+            CharacterNgrams(charset, order)
+
+
+def test_search_reads_long_lines_without_losing_precision():
+    charset = Charset("ab")
+    rows = [[1e-6, 0.7, 0.3], [1 - 2e-6, 1e-6, 1e-6]] * 3000
+    model = CharacterNgrams.of(["aaaaaa"], charset)
+    assert prefix_beam_search(np.log(rows), charset, 4, language_model=model).text == "a" * 3000
 
 
 @pytest.mark.parametrize("decode", [greedy, lambda table, charset: prefix_beam_search(table, charset, 8)])

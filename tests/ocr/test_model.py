@@ -5,6 +5,7 @@ from torch.nn import functional as F
 from common.errors import UsageError
 from ocr.charset import Charset
 from ocr.images import stack
+from ocr.language import CharacterNgrams
 from ocr.model import STRIDE, LineEncoder, Recognizer, RecognizerConfig
 from ocr.system import fold_case
 from tests.ocr.conftest import line_picture, tiny_recognizer
@@ -60,6 +61,9 @@ def test_encoders_that_do_not_fit_are_refused():
 
 def test_save_and_load_give_equal_output(tmp_path):
     model = tiny_recognizer(Charset("abc é"), hidden_size=24)
+    assert model.language_model is None
+    model.language_model = CharacterNgrams.of(["cab", "bac é"], model.charset)
+    model.save_half(tmp_path / "half")
     model.save_pretrained(tmp_path)
     again = Recognizer.from_pretrained(tmp_path)
     assert again.config == model.config
@@ -67,6 +71,11 @@ def test_save_and_load_give_equal_output(tmp_path):
     lines, widths = torch.randn(1, 1, 32, 48), torch.tensor([48])
     with torch.inference_mode():
         assert torch.equal(model(lines, widths)[0], again(lines, widths)[0])
+    half = Recognizer.from_pretrained(tmp_path / "half")
+    for loaded in (again, half):
+        for character, before in (("a", "c"), ("é", "bac "), ("b", "é")):
+            expected = model.language_model.log_prob(character, before)
+            assert loaded.language_model.log_prob(character, before) == expected
 
 
 def test_one_batch_can_be_learnt():

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from common.errors import ImageError, UsageError
 from ocr import TextReader
-from ocr.ctc import CharacterNgrams
+from ocr.charset import Charset
 from ocr.drawing import draw_page
+from ocr.language import CharacterNgrams
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.page import find_lines, reading_order
 from ocr.reader import open_pages
@@ -107,10 +109,33 @@ def test_reader_says_what_is_wrong(tmp_path):
         reader.read(tmp_path / "gone.png")
     with pytest.raises(UsageError, match="must be at least 1"):
         reader.read_lines([line_picture("a")], beam_size=0)
-    model = CharacterNgrams(["tea"], reader.model.charset)
+    model = CharacterNgrams.of(["tea"], reader.model.charset)
     with pytest.raises(UsageError, match="a language model needs a beam"):
-        reader.read_lines([line_picture("a")], language_model=model)
+        reader.read_lines([line_picture("a")], beam_size=1, language_model=model)
     assert reader.read_lines([line_picture("a")], beam_size=3, language_model=model)
+
+
+class Wants:
+    """A language model that knows one character."""
+
+    def __init__(self, character):
+        self.character = character
+
+    def log_prob(self, character, before):
+        return 0.0 if character == self.character else -40.0
+
+
+def test_reader_uses_the_language_model_of_its_recognizer_unless_told_otherwise():
+    recognizer = tiny_recognizer(Charset("ab"))
+    with torch.no_grad():  # it cannot tell a from b
+        recognizer.classify.weight.zero_()
+        recognizer.classify.bias.copy_(torch.tensor([-3.0, 0.0, 0.0]))
+    recognizer.language_model = Wants("b")
+    reader = TextReader(recognizer, "cpu")
+    picture = [line_picture("a")]
+    assert set(reader.read_lines(picture)[0].text) == {"b"}
+    assert set(reader.read_lines(picture, language_model=Wants("a"), beam_size=4)[0].text) == {"a"}
+    assert set(reader.read_lines(picture, beam_size=1)[0].text) == {"a"}  # greedy asks no language model
 
 
 def test_a_bad_line_does_not_stop_the_others(tmp_path):

@@ -1,0 +1,128 @@
+"""How texts go on: n-grams of characters, without regard to case.
+
+They live in a model's file as two tensors, so that a model brings along what its training texts looked like.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from ocr.charset import Charset
+
+_BITS = 12  # of a class within a key; five of them fit into 63 bits
+_MOST_CLASSES = 2**_BITS
+MAX_ORDER = 63 // _BITS
+
+
+class LanguageModel(Protocol):
+    """What the beam search asks of a language model."""
+
+    def log_prob(self, character: str, before: str) -> float:
+        """Natural logarithm of the probability of `character` after the text `before`."""
+
+
+class CharacterNgrams(nn.Module):
+    """An n-gram model over characters, interpolated after Witten & Bell 1991.
+
+    Case is folded: it tells "8" from "B", not "b" from "B". Below single characters lies the uniform
+    distribution, so that nothing is impossible.
+
+    Args:
+        charset: its characters are the vocabulary.
+        order: n, at most 5.
+        size: number of n-grams that `load_state_dict` will bring.
+
+    Raises:
+        ValueError: an order below 1 or above 5, or a charset of 4,096 characters or more.
+    """
+
+    keys: torch.Tensor
+    counts: torch.Tensor
+
+    def __init__(self, charset: Charset, order: int = 5, size: int = 0) -> None:
+        super().__init__()
+        if not 1 <= order <= MAX_ORDER or len(charset) > _MOST_CLASSES:
+            raise ValueError(
+                f"order {order}, {len(charset):,} classes: at most {MAX_ORDER} and {_MOST_CLASSES:,}"
+            )
+        self.order = order
+        folded = {c: c.lower() if not charset.unknown(c.lower()) else c for c in charset.characters}
+        self._classes = {c: charset.encode(folded[c][:1])[0] for c in charset.characters}
+        self._vocabulary = len(set(self._classes.values()))
+        self.register_buffer("keys", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("counts", torch.zeros(size, dtype=torch.int32))
+        self._table: dict[int, int] | None = None  # n-gram -> how often
+        self._after: dict[int, tuple[int, int]] = {}  # context -> what follows: how many, how many different
+        self._cached = lru_cache(maxsize=200_000)(self._log_prob)
+        self.register_load_state_dict_post_hook(CharacterNgrams._forget)
+
+    @classmethod
+    def of(cls, lines: Iterable[str], charset: Charset, order: int = 5) -> "CharacterNgrams":
+        """Count the n-grams of lines; characters outside the charset are left out."""
+        model = cls(charset, order)
+        table: Counter[int] = Counter()
+        for line in lines:
+            classes = [0] * (order - 1) + [k for c in line if (k := model._classes.get(c)) is not None]
+            for i in range(order - 1, len(classes)):
+                for n in range(1, order + 1):
+                    table[_key(classes[i + 1 - n : i + 1])] += 1
+        model.keys = torch.tensor(list(table.keys()), dtype=torch.int64)
+        model.counts = torch.tensor(list(table.values()), dtype=torch.int32)
+        return model
+
+    def log_prob(self, character: str, before: str) -> float:
+        """Natural logarithm of the probability of `character` after the text `before`.
+
+        Raises:
+            KeyError: a character that is not in the charset.
+        """
+        return self._cached(character, before[max(0, len(before) + 1 - self.order) :])
+
+    def _log_prob(self, character: str, before: str) -> float:
+        if self._table is None:
+            self._build()
+        assert self._table is not None
+        context = [0] * (self.order - 1 - len(before)) + [self._classes[c] for c in before]
+        k = self._classes[character]
+        p = 1 / self._vocabulary
+        for n in range(self.order):
+            known = context[self.order - 1 - n :]
+            found = self._after.get(_key(known))
+            if found is None:
+                break
+            total, different = found
+            p = (self._table.get(_key([*known, k]), 0) + different * p) / (total + different)
+        return math.log(p)
+
+    def _build(self) -> None:
+        self._table = dict(zip(self.keys.tolist(), self.counts.tolist(), strict=True))
+        sums: dict[int, list[int]] = {}
+        for key, count in self._table.items():
+            entry = sums.setdefault(_context(key), [0, 0])
+            entry[0] += count
+            entry[1] += 1
+        self._after = {context: (total, different) for context, (total, different) in sums.items()}
+
+    def _forget(self, _: object) -> None:
+        self._table = None
+        self._cached.cache_clear()
+
+
+def _key(classes: list[int]) -> int:
+    """An n-gram as one number: its length, then its classes."""
+    key = len(classes)
+    for k in [0] * (MAX_ORDER - len(classes)) + classes:
+        key = key << _BITS | k
+    return key
+
+
+def _context(key: int) -> int:
+    """The key of an n-gram without its last character."""
+    length = key >> _BITS * MAX_ORDER
+    classes = key & (1 << _BITS * MAX_ORDER) - 1
+    return (length - 1) << _BITS * MAX_ORDER | classes >> _BITS
