@@ -62,10 +62,23 @@ class CharacterNgrams(nn.Module):
         self.register_load_state_dict_post_hook(CharacterNgrams._forget)
 
     @classmethod
-    def of(cls, lines: Iterable[str], charset: Charset, order: int = 5) -> "CharacterNgrams":
-        """Count the n-grams of lines; characters outside the charset are left out."""
+    def of(
+        cls,
+        lines: Iterable[str],
+        charset: Charset,
+        order: int = 5,
+        base: "CharacterNgrams | None" = None,
+    ) -> "CharacterNgrams":
+        """Count the n-grams of lines; characters outside the charset are left out.
+
+        Args:
+            lines: the text to learn from; a line is a word of a list or a sentence.
+            charset: its characters are the vocabulary.
+            order: n.
+            base: counts of the same charset and order to add them to.
+        """
         model = cls(charset, order)
-        table: Counter[int] = Counter()
+        table: Counter[int] = Counter({} if base is None else base._counted())
         for line in lines:
             classes = [0] * (order - 1) + [k for c in line if (k := model._classes.get(c)) is not None]
             for i in range(order - 1, len(classes)):
@@ -99,8 +112,11 @@ class CharacterNgrams(nn.Module):
             p = (self._table.get(_key([*known, k]), 0) + different * p) / (total + different)
         return math.log(p)
 
+    def _counted(self) -> dict[int, int]:
+        return dict(zip(self.keys.tolist(), self.counts.tolist(), strict=True))
+
     def _build(self) -> None:
-        self._table = dict(zip(self.keys.tolist(), self.counts.tolist(), strict=True))
+        self._table = self._counted()
         sums: dict[int, list[int]] = {}
         for key, count in self._table.items():
             entry = sums.setdefault(_context(key), [0, 0])

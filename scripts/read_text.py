@@ -22,6 +22,7 @@ from common.errors import ImageError, UsageError
 from common.images import ImageSource, find_images
 from ocr.ctc import Reading
 from ocr.language import CharacterNgrams, LanguageModel
+from ocr.model import Recognizer
 from ocr.reader import BEAM_SIZE, Page, TextReader, open_pages
 from ocr.synthetic import read_words
 
@@ -40,7 +41,7 @@ class Config:
     """Texts kept by the beam search, which the model's language model of characters guides; 1 is greedy
     decoding: faster, less often right."""
     words: Path | None = None
-    """Text file, words or sentences, for a language model of your own in its place."""
+    """Text file of words or sentences that the language model learns besides."""
     min_confidence: float = 0.4
     """Lines of a page that were read with less confidence are left out."""
     json: bool = False
@@ -65,7 +66,7 @@ def main(config: Config) -> int:
     if config.words is not None and config.beam_size == 1:
         raise UsageError("--words needs a beam: give a --beam-size above 1")
     reader = TextReader.from_pretrained(config.model, config.device, config.precision)
-    model = CharacterNgrams.of(read_words(config.words), reader.model.charset) if config.words else None
+    model = _language(config.words, reader.model) if config.words else None
     failed = False
     for name, found in (read_lines if config.line else read_pages)(config, reader, paths, model):
         if isinstance(found, ImageError):
@@ -76,6 +77,10 @@ def main(config: Config) -> int:
         else:
             print(f"{name}\t{found.text}" if config.line else found.text, flush=True)
     return int(failed)
+
+
+def _language(words: Path, model: Recognizer) -> CharacterNgrams:
+    return CharacterNgrams.of(read_words(words), model.charset, base=model.language_model)
 
 
 def read_lines(

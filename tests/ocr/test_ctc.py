@@ -65,6 +65,8 @@ def test_n_grams_give_probabilities_that_add_up_to_one():
     single = (4 + 4 / 4) / (12 + 4)
     pair = (2 + 2 * single) / (3 + 2)
     assert math.exp(model.log_prob("c", "ab")) == pytest.approx((2 + 2 * pair) / (3 + 2))
+    more = CharacterNgrams.of(["ab"], charset, 3, base=CharacterNgrams.of(["abca", "Abc"], charset, 3))
+    assert more.log_prob("b", "a") == CharacterNgrams.of(["ab", "abc", "abca"], charset, 3).log_prob("b", "a")
     for order in (0, 6):
         with pytest.raises(ValueError, match="at most 5"):
             CharacterNgrams(charset, order)
