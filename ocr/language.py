@@ -14,9 +14,8 @@ from torch import nn
 
 from ocr.charset import Charset
 
-_BITS = 12  # of a class within a key; five of them fit into 63 bits
-_MOST_CLASSES = 2**_BITS
-MAX_ORDER = 63 // _BITS
+ORDER = 5
+_KEY_BITS = 60  # of an n-gram's classes; its length stands above them
 
 
 class LanguageModel(Protocol):
@@ -34,23 +33,17 @@ class CharacterNgrams(nn.Module):
 
     Args:
         charset: its characters are the vocabulary.
-        order: n, at most 5.
+        order: n, from 1 to 5; at most 4 from 4,096 characters on, at most 3 from 32,768 on.
         size: number of n-grams that `load_state_dict` will bring.
-
-    Raises:
-        ValueError: an order below 1 or above 5, or a charset of 4,096 characters or more.
     """
 
     keys: torch.Tensor
     counts: torch.Tensor
 
-    def __init__(self, charset: Charset, order: int = 5, size: int = 0) -> None:
+    def __init__(self, charset: Charset, order: int = ORDER, size: int = 0) -> None:
         super().__init__()
-        if not 1 <= order <= MAX_ORDER or len(charset) > _MOST_CLASSES:
-            raise ValueError(
-                f"order {order}, {len(charset):,} classes: at most {MAX_ORDER} and {_MOST_CLASSES:,}"
-            )
-        self.order = order
+        self._bits = max(_KEY_BITS // ORDER, (len(charset) - 1).bit_length())  # of a class within a key
+        self.order = max(1, min(order, _KEY_BITS // self._bits))
         folded = {c: c.lower() if not charset.unknown(c.lower()) else c for c in charset.characters}
         self._classes = {c: charset.encode(folded[c][:1])[0] for c in charset.characters}
         self._vocabulary = len(set(self._classes.values()))
@@ -66,7 +59,7 @@ class CharacterNgrams(nn.Module):
         cls,
         lines: Iterable[str],
         charset: Charset,
-        order: int = 5,
+        order: int = ORDER,
         base: "CharacterNgrams | None" = None,
     ) -> "CharacterNgrams":
         """Count the n-grams of lines; characters outside the charset are left out.
@@ -74,16 +67,17 @@ class CharacterNgrams(nn.Module):
         Args:
             lines: the text to learn from; a line is a word of a list or a sentence.
             charset: its characters are the vocabulary.
-            order: n.
+            order: n, as of the class.
             base: counts of the same charset and order to add them to.
         """
         model = cls(charset, order)
+        order = model.order
         table: Counter[int] = Counter({} if base is None else base._counted())
         for line in lines:
             classes = [0] * (order - 1) + [k for c in line if (k := model._classes.get(c)) is not None]
             for i in range(order - 1, len(classes)):
                 for n in range(1, order + 1):
-                    table[_key(classes[i + 1 - n : i + 1])] += 1
+                    table[model._key(classes[i + 1 - n : i + 1])] += 1
         model.keys = torch.tensor(list(table.keys()), dtype=torch.int64)
         model.counts = torch.tensor(list(table.values()), dtype=torch.int32)
         return model
@@ -105,11 +99,11 @@ class CharacterNgrams(nn.Module):
         p = 1 / self._vocabulary
         for n in range(self.order):
             known = context[self.order - 1 - n :]
-            found = self._after.get(_key(known))
+            found = self._after.get(self._key(known))
             if found is None:
                 break
             total, different = found
-            p = (self._table.get(_key([*known, k]), 0) + different * p) / (total + different)
+            p = (self._table.get(self._key([*known, k]), 0) + different * p) / (total + different)
         return math.log(p)
 
     def _counted(self) -> dict[int, int]:
@@ -119,7 +113,7 @@ class CharacterNgrams(nn.Module):
         self._table = self._counted()
         sums: dict[int, list[int]] = {}
         for key, count in self._table.items():
-            entry = sums.setdefault(_context(key), [0, 0])
+            entry = sums.setdefault(self._context(key), [0, 0])
             entry[0] += count
             entry[1] += 1
         self._after = {context: (total, different) for context, (total, different) in sums.items()}
@@ -128,17 +122,14 @@ class CharacterNgrams(nn.Module):
         self._table = None
         self._cached.cache_clear()
 
+    def _key(self, classes: list[int]) -> int:
+        """An n-gram as one number: its length, then its classes."""
+        key = 0
+        for k in classes:
+            key = key << self._bits | k
+        return len(classes) << _KEY_BITS | key
 
-def _key(classes: list[int]) -> int:
-    """An n-gram as one number: its length, then its classes."""
-    key = len(classes)
-    for k in [0] * (MAX_ORDER - len(classes)) + classes:
-        key = key << _BITS | k
-    return key
-
-
-def _context(key: int) -> int:
-    """The key of an n-gram without its last character."""
-    length = key >> _BITS * MAX_ORDER
-    classes = key & (1 << _BITS * MAX_ORDER) - 1
-    return (length - 1) << _BITS * MAX_ORDER | classes >> _BITS
+    def _context(self, key: int) -> int:
+        """The key of an n-gram without its last character."""
+        length, classes = divmod(key, 1 << _KEY_BITS)
+        return (length - 1) << _KEY_BITS | classes >> self._bits

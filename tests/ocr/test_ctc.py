@@ -67,9 +67,15 @@ def test_n_grams_give_probabilities_that_add_up_to_one():
     assert math.exp(model.log_prob("c", "ab")) == pytest.approx((2 + 2 * pair) / (3 + 2))
     more = CharacterNgrams.of(["ab"], charset, 3, base=CharacterNgrams.of(["abca", "Abc"], charset, 3))
     assert more.log_prob("b", "a") == CharacterNgrams.of(["ab", "abc", "abca"], charset, 3).log_prob("b", "a")
-    for order in (0, 6):
-        with pytest.raises(ValueError, match="at most 5"):
-            CharacterNgrams(charset, order)
+
+
+def test_n_grams_of_a_large_charset_are_shorter():
+    charset = Charset("".join(map(chr, range(0x4E00, 0x4E00 + 5000))))
+    model = CharacterNgrams.of(["\u4e00\u5f00\u4e02", "\u4e00\u5f00\u6187"], charset)
+    assert (CharacterNgrams(Charset("ab")).order, model.order) == (5, 4)
+    seen, unseen = (model.log_prob(c, "\u4e00\u5f00") for c in "\u6187\u6100")
+    assert math.exp(seen) > 0.4
+    assert math.exp(unseen) < 1e-3
 
 
 def test_search_reads_long_lines_without_losing_precision():
