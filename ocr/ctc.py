@@ -78,24 +78,21 @@ def prefix_beam_search(
     # included, both over that of the best text
     beams: dict[str, tuple[float, float]] = {"": (1.0, 0.0)}
     for step in _likely(log_probs, charset):
-        following: dict[str, list[float]] = {}
+        following: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for text, (blank, other) in beams.items():
             for character, p in step:
                 if not character:
-                    entry = following.setdefault(text, [0.0, 0.0])
-                    entry[0] += (blank + other) * p
+                    following[text][0] += (blank + other) * p
                     continue
                 grown = (blank + other) * p
                 if text.endswith(character):  # without a blank between them the two are one character
-                    entry = following.setdefault(text, [0.0, 0.0])
-                    entry[1] += other * p
+                    following[text][1] += other * p
                     grown = blank * p
                 if not grown:
                     continue
                 if language_model is not None:
                     grown *= math.exp(weight * language_model.log_prob(character, text) + bonus)
-                entry = following.setdefault(text + character, [0.0, 0.0])
-                entry[1] += grown
+                following[text + character][1] += grown
         ranked = sorted(following.items(), key=lambda item: sum(item[1]), reverse=True)[:beam_size]
         best = sum(ranked[0][1])
         beams = {
@@ -128,17 +125,16 @@ def _place(log_probs: np.ndarray, text: Sequence[int], charset: Charset) -> list
     states[1::2] = text
     skips = np.zeros(len(states), dtype=bool)  # over the blank before it, from another character
     skips[3::2] = states[3::2] != states[1:-2:2]
-    emitted = log_probs[:, states]
     moves = np.full((3, len(states)), _IMPOSSIBLE)  # by none, one or two states
-    came = np.zeros((steps, len(states)), dtype=int)
+    came = np.zeros((steps, len(states)), dtype=np.int8)
     score = np.full(len(states), _IMPOSSIBLE)
-    score[:2] = emitted[0, :2]
+    score[:2] = log_probs[0, states[:2]]
     for t in range(1, steps):
         moves[0] = score
         moves[1, 1:] = score[:-1]
         moves[2, 2:] = np.where(skips[2:], score[:-2], _IMPOSSIBLE)
         came[t] = moves.argmax(axis=0)
-        score = moves.max(axis=0) + emitted[t]
+        score = moves.max(axis=0) + log_probs[t, states]
     state = len(states) - 1 - int(score[-2] > score[-1])
     visited: dict[int, list[int]] = defaultdict(list)
     for t in reversed(range(steps)):

@@ -4,9 +4,9 @@ They live in a model's file as two tensors, so that a model brings along what it
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import torch
@@ -49,8 +49,6 @@ class CharacterNgrams(nn.Module):
         self._vocabulary = len(set(self._classes.values()))
         self.register_buffer("keys", torch.zeros(size, dtype=torch.int64))
         self.register_buffer("counts", torch.zeros(size, dtype=torch.int32))
-        self._table: dict[int, int] | None = None  # n-gram -> how often
-        self._after: dict[int, tuple[int, int]] = {}  # context -> what follows: how many, how many different
         self._cached = lru_cache(maxsize=200_000)(self._log_prob)
         self.register_load_state_dict_post_hook(CharacterNgrams._forget)
 
@@ -72,7 +70,7 @@ class CharacterNgrams(nn.Module):
         """
         model = cls(charset, order)
         order = model.order
-        table: Counter[int] = Counter({} if base is None else base._counted())
+        table: Counter[int] = Counter({} if base is None else base._table)
         for line in lines:
             classes = [0] * (order - 1) + [k for c in line if (k := model._classes.get(c)) is not None]
             for i in range(order - 1, len(classes)):
@@ -91,9 +89,6 @@ class CharacterNgrams(nn.Module):
         return self._cached(character, before[max(0, len(before) + 1 - self.order) :])
 
     def _log_prob(self, character: str, before: str) -> float:
-        if self._table is None:
-            self._build()
-        assert self._table is not None
         context = [0] * (self.order - 1 - len(before)) + [self._classes[c] for c in before]
         k = self._classes[character]
         p = 1 / self._vocabulary
@@ -106,20 +101,25 @@ class CharacterNgrams(nn.Module):
             p = (self._table.get(self._key([*known, k]), 0) + different * p) / (total + different)
         return math.log(p)
 
-    def _counted(self) -> dict[int, int]:
+    @cached_property
+    def _table(self) -> dict[int, int]:
+        """N-gram -> how often."""
         return dict(zip(self.keys.tolist(), self.counts.tolist(), strict=True))
 
-    def _build(self) -> None:
-        self._table = self._counted()
-        sums: dict[int, list[int]] = {}
+    @cached_property
+    def _after(self) -> dict[int, list[int]]:
+        """Context -> what follows it: how many characters, how many different ones."""
+        sums: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         for key, count in self._table.items():
-            entry = sums.setdefault(self._context(key), [0, 0])
+            entry = sums[self._context(key)]
             entry[0] += count
             entry[1] += 1
-        self._after = {context: (total, different) for context, (total, different) in sums.items()}
+        return dict(sums)
 
     def _forget(self, _: object) -> None:
-        self._table = None
+        """New counts were loaded."""
+        self.__dict__.pop("_table", None)
+        self.__dict__.pop("_after", None)
         self._cached.cache_clear()
 
     def _key(self, classes: list[int]) -> int:

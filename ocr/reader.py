@@ -213,7 +213,8 @@ class TextReader:
     def _decode(self, row: np.ndarray, beam_size: int, language_model: LanguageModel | None) -> Reading:
         if beam_size == 1:
             return greedy(row, self.model.charset)
-        language_model = language_model or self.model.language_model
+        if language_model is None:
+            language_model = self.model.language_model
         return prefix_beam_search(row, self.model.charset, beam_size, language_model=language_model)
 
 
