@@ -32,7 +32,7 @@ from common.cli import command_line, run
 from common.device import autocast
 from common.timing import ratios, resident
 from video import ActionClassifier
-from video.data import OVERSAMPLING, read_clip
+from video.images import OVERSAMPLING, read_clip
 
 
 @dataclass(frozen=True, kw_only=True)

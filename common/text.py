@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
+import torch
+
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
@@ -83,3 +85,12 @@ class Vocabulary:
     def to_list(self) -> list[str]:
         """The words without the special tokens, for JSON; `Vocabulary(list)` is the inverse."""
         return list(self.words[len(SPECIAL_TOKENS) :])
+
+
+def pad(words: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers of words -> tokens (N, T), lengths (N,)."""
+    lengths = torch.tensor([len(ids) for ids in words])
+    tokens = torch.full((len(words), int(lengths.max())), PAD)
+    for row, ids in enumerate(words):
+        tokens[row, : len(ids)] = torch.tensor(ids)
+    return tokens, lengths

@@ -9,12 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytorch_lightning as pl
-import torch
-from torch.utils.data import DataLoader, TensorDataset
 
 from common.errors import DataError, UsageError
-from common.training import EpochSampler
 
 
 @dataclass(frozen=True)
@@ -142,49 +138,3 @@ def windows(
     targets = [values[t : t + horizon, 0] for t in starts]
     columns = values.shape[1]
     return np.array(inputs).reshape(-1, window, columns), np.array(targets).reshape(-1, horizon)
-
-
-class WindowData(pl.LightningDataModule):
-    """Windows of the train and val parts, already scaled.
-
-    Args:
-        values: scaled (T, F).
-        split: its parts; nothing of the test part is looked at.
-        window: W.
-        horizon: H.
-        batch_size: windows a step over all processes.
-        seed: of the order.
-
-    Raises:
-        UsageError: a part is too short for one window.
-    """
-
-    def __init__(
-        self, values: np.ndarray, split: Split, window: int, horizon: int, batch_size: int, seed: int
-    ) -> None:
-        super().__init__()
-        self.batch_size, self.seed = batch_size, seed
-        self.parts: dict[str, TensorDataset] = {}
-        for name, first, last in (("train", 0, split.train), ("val", split.train, split.val)):
-            inputs, targets = windows(values, first, last, window, horizon)
-            if not len(inputs):
-                raise UsageError(
-                    f"--window {window} with --horizon {horizon} does not fit into the {last - first} rows of"
-                    f" the {name} part: shorten them, or give it more rows"
-                )
-            self.parts[name] = TensorDataset(
-                *(torch.tensor(a, dtype=torch.float32) for a in (inputs, targets))
-            )
-
-    def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Any]:
-        world = self.trainer.world_size if self.trainer else 1
-        sampler = EpochSampler(len(self.parts[name]), self.seed, shuffle=shuffle, trainer=self.trainer)
-        return DataLoader(self.parts[name], max(1, self.batch_size // world), sampler=sampler)
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled."""
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Each window once."""
-        return self._loader("val", shuffle=False)

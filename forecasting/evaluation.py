@@ -15,7 +15,7 @@ from common.pretrained import parameter_count
 from forecasting.baselines import baselines
 from forecasting.data import read_series
 from forecasting.forecaster import Forecaster
-from forecasting.system import point_forecast
+from forecasting.model import point_forecast
 from forecasting.training import SeriesFlags
 
 

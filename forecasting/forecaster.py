@@ -10,8 +10,7 @@ import torch
 
 from common.errors import DataError, UsageError
 from forecasting.data import Series
-from forecasting.model import ForecastModel
-from forecasting.system import point_forecast
+from forecasting.model import ForecastModel, point_forecast
 
 
 @dataclass(frozen=True)

@@ -171,3 +171,9 @@ class ForecastModel(PretrainedModel):
             ForecastConfig(**{**model, "quantiles": tuple(model["quantiles"])}),
             Scaler(scaler["transform"], tuple(scaler["mean"]), tuple(scaler["std"])),
         )
+
+
+def point_forecast(forecasts: torch.Tensor, quantiles: tuple[float, ...]) -> torch.Tensor:
+    """(N, H, Q) -> (N, H): the only value, or the quantile nearest to the median."""
+    middle = min(range(len(quantiles)), key=lambda i: abs(quantiles[i] - 0.5)) if quantiles else 0
+    return forecasts[..., middle]

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from common.training import TrainConfig, gather, one_cycle
-from forecasting.model import ForecastModel
+from forecasting.model import ForecastModel, point_forecast
 
 
 class ForecastingSystem(pl.LightningModule):
@@ -63,9 +63,3 @@ class ForecastingSystem(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW and one cycle."""
         return one_cycle(self.model.parameters(), self.config, self.trainer)
-
-
-def point_forecast(forecasts: torch.Tensor, quantiles: tuple[float, ...]) -> torch.Tensor:
-    """(N, H, Q) -> (N, H): the only value, or the quantile nearest to the median."""
-    middle = min(range(len(quantiles)), key=lambda i: abs(quantiles[i] - 0.5)) if quantiles else 0
-    return forecasts[..., middle]

@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from common.cli import command_line
 from common.device import Precision
 from common.errors import UsageError
 from common.recurrent import CellKind
-from common.training import TrainConfig, fit, prepare_run
-from forecasting.data import Split, WindowData, read_series
+from common.training import EpochSampler, TrainConfig, fit, prepare_run
+from forecasting.data import Split, read_series, windows
 from forecasting.model import Base, ForecastConfig, ForecastModel, Scaler, Transform, linear_base
 from forecasting.system import ForecastingSystem
 
@@ -69,6 +73,52 @@ class ForecastingConfig(SeriesFlags, TrainConfig):
     """Epochs without a better validation metric after which training stops; 0 never stops early."""
     precision: Precision = "fp32"
     """auto (bf16 where the hardware has it), bf16 or fp32; so small a model gains nothing from bf16."""
+
+
+class WindowData(pl.LightningDataModule):
+    """Windows of the train and val parts, already scaled.
+
+    Args:
+        values: scaled (T, F).
+        split: its parts; nothing of the test part is looked at.
+        window: W.
+        horizon: H.
+        batch_size: windows a step over all processes.
+        seed: of the order.
+
+    Raises:
+        UsageError: a part is too short for one window.
+    """
+
+    def __init__(
+        self, values: np.ndarray, split: Split, window: int, horizon: int, batch_size: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.batch_size, self.seed = batch_size, seed
+        self.parts: dict[str, TensorDataset] = {}
+        for name, first, last in (("train", 0, split.train), ("val", split.train, split.val)):
+            inputs, targets = windows(values, first, last, window, horizon)
+            if not len(inputs):
+                raise UsageError(
+                    f"--window {window} with --horizon {horizon} does not fit into the {last - first} rows of"
+                    f" the {name} part: shorten them, or give it more rows"
+                )
+            self.parts[name] = TensorDataset(
+                *(torch.tensor(a, dtype=torch.float32) for a in (inputs, targets))
+            )
+
+    def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Any]:
+        world = self.trainer.world_size if self.trainer else 1
+        sampler = EpochSampler(len(self.parts[name]), self.seed, shuffle=shuffle, trainer=self.trainer)
+        return DataLoader(self.parts[name], max(1, self.batch_size // world), sampler=sampler)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Each window once."""
+        return self._loader("val", shuffle=False)
 
 
 def train(config: ForecastingConfig) -> None:

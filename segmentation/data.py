@@ -4,7 +4,7 @@ Notation: N pictures, H x W pixels, K classes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from common.errors import DataError, ImageError, UsageError
 from common.images import IMAGE_SUFFIXES, Preprocess, load_image
 from common.reading import Dropped
 from common.training import EpochSampler, epochs_trained
+from segmentation.images import fitted
 
 CLASSES = "classes.txt"
 
@@ -119,17 +120,6 @@ def read_label(file: Path) -> np.ndarray:
         if isinstance(error, DataError):
             raise
         raise DataError(f"label is damaged, {error}") from None
-
-
-def fitted(preprocess: Preprocess, width: int, height: int) -> Preprocess:
-    """The preprocessing of a picture of this size: its shape is kept, its area becomes the model's own.
-
-    >>> own = Preprocess(360, 480, (0.0,) * 3, (1.0,) * 3)
-    >>> fitted(own, 960, 720).width
-    480
-    """
-    scale = (preprocess.height * preprocess.width / (height * width)) ** 0.5
-    return replace(preprocess, height=max(1, round(height * scale)), width=max(1, round(width * scale)))
 
 
 def class_weights(scenes: Sequence[Scene], power: float) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from common.device import Precision, autocast, pick_device, pick_precision
 from common.errors import ImageError
 from common.images import ImageSource, load_image
-from segmentation.data import fitted
+from segmentation.images import fitted
 from segmentation.model import SegmentationModel, upsample
 
 

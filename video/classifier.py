@@ -14,8 +14,8 @@ from PIL import Image
 
 from common.device import Precision, autocast, pick_device, pick_precision
 from common.errors import UsageError
-from video.data import OVERSAMPLING, pad, picture, read_clip, sample
 from video.decode import Frame, VideoError, stream_frames
+from video.images import OVERSAMPLING, pad, picture, read_clip, sample
 from video.model import VideoModel
 
 _GROUP = 8  # clips that are classified together, once their frames are encoded

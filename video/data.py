@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -24,14 +24,10 @@ from common.features import FeatureStore, cached_features
 from common.images import ImageBatch, Preprocess
 from common.reading import Dropped
 from common.training import EpochSampler
-from video.decode import Frame, VideoError, frame_times, read_frames, uniform
+from video.decode import VideoError
+from video.images import StreamKind, pad, picture, read_clip
 
-StreamKind = Literal["appearance", "difference", "flow"]
 COLUMNS = ("file", "label", "group")
-OVERSAMPLING = 2
-"""Frames that are read for each that the network sees; training takes one of them at random."""
-_MOST_FLOW = 20.0  # pixels between two frames at which the flow's colours end
-_FLOW_SIDE = 160  # pixels of the shorter side on which flow is computed
 
 
 @dataclass(frozen=True)
@@ -121,45 +117,6 @@ def fold_groups(clips: Sequence[Clip], folds: int) -> list[list[str]]:
         parts[smallest].append(group)
         sizes[smallest] += count
     return parts
-
-
-def read_clip(path: Path, frames: int) -> list[Frame]:
-    """`frames * OVERSAMPLING` frames at even times, or all of a shorter clip. Raises VideoError."""
-    times = frame_times(path)
-    return read_frames(path, times[uniform(times, frames * OVERSAMPLING)])
-
-
-def picture(frame: Frame, previous: Frame | None, stream: StreamKind) -> np.ndarray:
-    """One frame as a stream shows it to the encoder, uint8 (H, W, 3).
-
-    - `appearance`: the frame.
-    - `difference`: half its difference to the previous frame, rounded down, around grey.
-    - `flow`: DIS optical flow (Kroeger et al. 2016) from the previous frame as colour: right in red, down in
-      green, speed in blue; grey and black stand still.
-    """
-    if stream == "appearance":
-        return frame.pixels
-    import cv2
-
-    before = (previous or frame).pixels
-    if stream == "difference":
-        return cv2.addWeighted(frame.pixels, 0.5, before, -0.5, 127.75)  # .75: halves round down
-    return _flow(before, frame.pixels)
-
-
-def _flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    import cv2
-
-    scale = min(1.0, _FLOW_SIDE / min(after.shape[:2]))
-    size = (max(16, round(after.shape[1] * scale)), max(16, round(after.shape[0] * scale)))
-    grey = [
-        cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        for pixels in (before, after)
-    ]
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-    flow = dis.calc(grey[0], grey[1], None) / _MOST_FLOW  # type: ignore[call-overload]
-    colours = np.dstack([flow / 2 + 0.5, np.linalg.norm(flow, axis=-1)])
-    return np.asarray(255 * colours.clip(0, 1), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -267,43 +224,10 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int, int]]):
         return torch.stack(streams), self.labels[i], i
 
 
-def pad(clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips (S, T, L, C) -> features (N, S, T', L, C), 0 behind a clip's length, and lengths (N,)."""
-    lengths = torch.tensor([clip.shape[1] for clip in clips])
-    features = clips[0].new_zeros(len(clips), len(clips[0]), int(lengths.max()), *clips[0].shape[2:])
-    for i, clip in enumerate(clips):
-        features[i, :, : clip.shape[1]] = clip
-    return features, lengths
-
-
 def collate(items: Sequence[tuple[torch.Tensor, int, int]]) -> ClipBatch:
     """Pad clips to the longest."""
     clips, labels, rows = zip(*items, strict=True)
     return ClipBatch(*pad(clips), torch.tensor(labels), list(rows))
-
-
-def sample(
-    features: torch.Tensor, lengths: torch.Tensor, count: int, *, jitter: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Take `count` frames of each clip, one from each of as many equal parts; all of a clip that has fewer.
-
-    Args:
-        features: (N, S, T', L, C).
-        lengths: (N,).
-        count: T.
-        jitter: a random frame of each part (temporal segments, Wang et al. 2016, section 3.1), in place of
-            the middle one.
-
-    Returns:
-        features (N, S, T, L, C), lengths (N,).
-    """
-    steps = torch.arange(count)
-    moment = torch.rand(len(lengths), count) if jitter else torch.full((len(lengths), count), 0.5)
-    spread = ((steps + moment) / count * lengths[:, None]).long()
-    positions = torch.where(lengths[:, None] > count, spread, steps).clamp(max=features.shape[2] - 1)
-    rows = torch.arange(len(lengths))[:, None, None]
-    streams = torch.arange(features.shape[1])[:, None]
-    return features[rows, streams, positions[:, None]], lengths.clamp(max=count)
 
 
 class VideoData(pl.LightningDataModule):

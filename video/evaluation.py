@@ -17,7 +17,7 @@ from common.pretrained import parameter_count
 from video.classifier import ActionClassifier
 from video.data import Clip, read_clips
 from video.decode import VideoError
-from video.system import shuffle_frames
+from video.images import shuffle_frames
 
 
 @dataclass(frozen=True, kw_only=True)

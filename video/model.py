@@ -15,7 +15,7 @@ from common.encoder import Encoder
 from common.errors import UsageError
 from common.pretrained import PretrainedModel
 from common.recurrent import ConvLSTM, RecurrentEncoder
-from video.data import StreamKind
+from video.images import StreamKind
 
 HeadKind = Literal["mean", "rnn", "lstm", "gru", "convlstm"]
 Pool = Literal["last", "mean", "attention"]

@@ -6,20 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from common.training import TrainConfig, TrainingSystem, gather, global_sum, one_cycle
-from video.data import ClipBatch, sample
+from video.data import ClipBatch
+from video.images import sample, shuffle_frames
 from video.model import VideoModel
-
-
-def shuffle_frames(features: torch.Tensor, lengths: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """features (N, S, T, L, C), lengths (N,) -> the same frames of each clip in random order.
-
-    All streams of a clip in the same order; a frame's own motion picture moves with it.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    shuffled = features.clone()
-    for i, length in enumerate(lengths.tolist()):
-        shuffled[i, :, :length] = features[i][:, torch.randperm(length, generator=generator)]
-    return shuffled
 
 
 class VideoSystem(TrainingSystem):

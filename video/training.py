@@ -16,8 +16,9 @@ from common.encoder import DEFAULT_ENCODER, Encoder
 from common.errors import UsageError
 from common.features import cache_directory
 from common.training import TrainConfig, fit, prepare_run
-from video.data import Clip, StreamKind, VideoData, check_groups, fold_groups, read_clips
+from video.data import Clip, VideoData, check_groups, fold_groups, read_clips
 from video.decode import VideoError, frame_times
+from video.images import StreamKind
 from video.model import ClipConfig, Fusion, HeadKind, Places, Pool, VideoModel
 from video.system import VideoSystem
 

@@ -11,8 +11,7 @@ import torch
 from common.device import Precision, autocast, pick_device, pick_precision
 from common.errors import UsageError
 from common.images import ImageSource
-from common.text import UNK, tokenize
-from vqa.data import pad
+from common.text import UNK, pad, tokenize
 from vqa.model import Look, VqaModel
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from common.errors import DataError, UsageError
 from common.features import FeatureStore, cached_features
 from common.reading import Dropped, load_json
-from common.text import PAD, Vocabulary, tokenize
+from common.text import Vocabulary, pad, tokenize
 from common.training import EpochSampler
 
 IMAGE_TEMPLATE = "images/image{image_id}.jpg"
@@ -188,15 +188,6 @@ def collate(items: Sequence[tuple[torch.Tensor, list[int], torch.Tensor, int]]) 
     features, words, targets, rows = zip(*items, strict=True)
     tokens, lengths = pad(words)
     return QuestionBatch(torch.stack(features), tokens, lengths, torch.stack(targets), list(rows))
-
-
-def pad(words: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of words -> tokens (Q, T), lengths (Q,)."""
-    lengths = torch.tensor([len(ids) for ids in words])
-    tokens = torch.full((len(words), int(lengths.max())), PAD)
-    for row, ids in enumerate(words):
-        tokens[row, : len(ids)] = torch.tensor(ids)
-    return tokens, lengths
 
 
 class VqaData(pl.LightningDataModule):

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from common.errors import DataError, UsageError
-from forecasting.data import Split, WindowData, read_series, windows
+from forecasting.data import Split, read_series, windows
+from forecasting.training import WindowData
 from tests.forecasting.conftest import write_series
 
 

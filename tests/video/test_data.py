@@ -6,8 +6,9 @@ import torch
 from common.errors import DataError, UsageError
 from common.images import Preprocess
 from tests.video.conftest import moving_square, write_clips, write_video
-from video.data import Clip, ClipReader, check_groups, fold_groups, picture, read_clips
+from video.data import Clip, ClipReader, check_groups, fold_groups, read_clips
 from video.decode import Frame
+from video.images import picture
 
 PREPROCESS = Preprocess(64, 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

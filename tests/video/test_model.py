@@ -5,9 +5,8 @@ from torch.nn import functional as F
 from common.errors import UsageError
 from common.recurrent import ConvLSTM
 from tests.video.conftest import tiny_classifier
-from video.data import sample
+from video.images import sample, shuffle_frames
 from video.model import ClipConfig, ClipNetwork
-from video.system import shuffle_frames
 
 HEADS = ["mean", "rnn", "lstm", "gru", "convlstm"]
 

@@ -5,10 +5,11 @@ import torch
 from torch.nn import functional as F
 
 from common.errors import DataError, ImageError, UsageError
+from common.text import pad
 from tests.conftest import shape_picture
 from tests.vqa.conftest import tiny_answerer, write_questions
 from vqa import Answerer
-from vqa.data import Question, majority, most_frequent_answers, pad, read_questions
+from vqa.data import Question, majority, most_frequent_answers, read_questions
 from vqa.metrics import plain_answer, score_answers, vqa_accuracy
 from vqa.model import Look, VqaModel
 

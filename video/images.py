@@ -1,0 +1,103 @@
+"""What a clip goes through before the network sees it; training and use share it.
+
+Notation: N clips, S streams, T frames, L grid places, C channels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from video.decode import Frame, frame_times, read_frames, uniform
+
+StreamKind = Literal["appearance", "difference", "flow"]
+OVERSAMPLING = 2
+"""Frames that are read for each that the network sees; training takes one of them at random."""
+_MOST_FLOW = 20.0  # pixels between two frames at which the flow's colours end
+_FLOW_SIDE = 160  # pixels of the shorter side on which flow is computed
+
+
+def read_clip(path: Path, frames: int) -> list[Frame]:
+    """`frames * OVERSAMPLING` frames at even times, or all of a shorter clip. Raises VideoError."""
+    times = frame_times(path)
+    return read_frames(path, times[uniform(times, frames * OVERSAMPLING)])
+
+
+def picture(frame: Frame, previous: Frame | None, stream: StreamKind) -> np.ndarray:
+    """One frame as a stream shows it to the encoder, uint8 (H, W, 3).
+
+    - `appearance`: the frame.
+    - `difference`: half its difference to the previous frame, rounded down, around grey.
+    - `flow`: DIS optical flow (Kroeger et al. 2016) from the previous frame as colour: right in red, down in
+      green, speed in blue; grey and black stand still.
+    """
+    if stream == "appearance":
+        return frame.pixels
+    import cv2
+
+    before = (previous or frame).pixels
+    if stream == "difference":
+        return cv2.addWeighted(frame.pixels, 0.5, before, -0.5, 127.75)  # .75: halves round down
+    return _flow(before, frame.pixels)
+
+
+def _flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    import cv2
+
+    scale = min(1.0, _FLOW_SIDE / min(after.shape[:2]))
+    size = (max(16, round(after.shape[1] * scale)), max(16, round(after.shape[0] * scale)))
+    grey = [
+        cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        for pixels in (before, after)
+    ]
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    flow = dis.calc(grey[0], grey[1], None) / _MOST_FLOW  # type: ignore[call-overload]
+    colours = np.dstack([flow / 2 + 0.5, np.linalg.norm(flow, axis=-1)])
+    return np.asarray(255 * colours.clip(0, 1), dtype=np.uint8)
+
+
+def pad(clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clips (S, T, L, C) -> features (N, S, T', L, C), 0 behind a clip's length, and lengths (N,)."""
+    lengths = torch.tensor([clip.shape[1] for clip in clips])
+    features = clips[0].new_zeros(len(clips), len(clips[0]), int(lengths.max()), *clips[0].shape[2:])
+    for i, clip in enumerate(clips):
+        features[i, :, : clip.shape[1]] = clip
+    return features, lengths
+
+
+def sample(
+    features: torch.Tensor, lengths: torch.Tensor, count: int, *, jitter: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take `count` frames of each clip, one from each of as many equal parts; all of a clip that has fewer.
+
+    Args:
+        features: (N, S, T', L, C).
+        lengths: (N,).
+        count: T.
+        jitter: a random frame of each part (temporal segments, Wang et al. 2016, section 3.1), in place of
+            the middle one.
+
+    Returns:
+        features (N, S, T, L, C), lengths (N,).
+    """
+    steps = torch.arange(count)
+    moment = torch.rand(len(lengths), count) if jitter else torch.full((len(lengths), count), 0.5)
+    spread = ((steps + moment) / count * lengths[:, None]).long()
+    positions = torch.where(lengths[:, None] > count, spread, steps).clamp(max=features.shape[2] - 1)
+    rows = torch.arange(len(lengths))[:, None, None]
+    streams = torch.arange(features.shape[1])[:, None]
+    return features[rows, streams, positions[:, None]], lengths.clamp(max=count)
+
+
+def shuffle_frames(features: torch.Tensor, lengths: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """features (N, S, T, L, C), lengths (N,) -> the same frames of each clip in random order.
+
+    All streams of a clip in the same order; a frame's own motion picture moves with it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = features.clone()
+    for i, length in enumerate(lengths.tolist()):
+        shuffled[i, :, :length] = features[i][:, torch.randperm(length, generator=generator)]
+    return shuffled
