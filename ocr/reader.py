@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from common.device import Precision, pick_device, pick_precision
 from common.errors import ImageError, UsageError
@@ -22,7 +21,6 @@ from ocr.model import Recognizer
 from ocr.page import find_lines
 
 _AHEAD = 8  # batches that are read from disk and sorted by width at a time
-_PDF_DPI = 200
 BEAM_SIZE = 6
 """Of reading by default."""
 
@@ -223,24 +221,3 @@ def _check(beam_size: int, language_model: LanguageModel | None, batch_size: int
         raise UsageError(f"beam size {beam_size}, batch size {batch_size}: must be at least 1")
     if language_model is not None and beam_size == 1:
         raise UsageError("a language model needs a beam: give a --beam-size above 1")
-
-
-def open_pages(path: Path) -> list[ImageSource]:
-    """The pages of a file: the picture itself, or each page of a PDF, drawn at 200 dpi.
-
-    Raises:
-        UsageError: a PDF without the extra `pdf`.
-        ImageError: a PDF that cannot be read.
-    """
-    if path.suffix.lower() != ".pdf" or not path.is_file():
-        return [path]
-    try:
-        import pypdfium2
-    except ModuleNotFoundError:
-        raise UsageError(f"{path}: PDF needs the package pypdfium2; run: pip install '.[pdf]'") from None
-    try:
-        with pypdfium2.PdfDocument(path) as document:
-            pages: list[Image.Image] = [page.render(scale=_PDF_DPI / 72).to_pil() for page in document]
-    except pypdfium2.PdfiumError as error:
-        raise ImageError(f"{path}: not a PDF that can be read ({error})") from None
-    return list(pages)

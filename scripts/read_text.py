@@ -3,8 +3,9 @@
     python scripts/read_text.py receipt.jpg
     python scripts/read_text.py --line WORDS_FOLDER --json
 
-Prints the text of each page; with `--line`, path, tab and text. A picture that cannot be read is reported on
-stderr, the others are read all the same, and the exit code is 1.
+Prints the text of each page, below a line `==> NAME <==` where there are several; with `--line`, path, tab
+and text. A picture or page that cannot be read is reported on stderr, the others are read all the same, and
+the exit code is 1.
 """
 
 import json
@@ -21,9 +22,10 @@ from common.device import Precision
 from common.errors import ImageError, UsageError
 from common.images import ImageSource, find_images
 from ocr.ctc import Reading
+from ocr.documents import open_pages
 from ocr.language import CharacterNgrams, LanguageModel
 from ocr.model import Recognizer
-from ocr.reader import BEAM_SIZE, Page, TextReader, open_pages
+from ocr.reader import BEAM_SIZE, Page, TextReader
 from ocr.synthetic import read_words
 
 
@@ -32,7 +34,7 @@ class Config:
     """Flags."""
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Pictures, PDF files, patterns or folders."""
+    """Pictures, PDF files, patterns or folders. Of a TIFF or PDF each page is read."""
     line: bool = False
     """Each picture is one line or word, not a page."""
     model: str = "english"
@@ -44,6 +46,8 @@ class Config:
     """Text file of words or sentences that the language model learns besides."""
     min_confidence: float = 0.4
     """Lines of a page that were read with less confidence are left out."""
+    password: str | None = None
+    """Opens protected PDF files."""
     json: bool = False
     """Print one JSON object a page or line, with boxes and confidences."""
     overlay: Path | None = None
@@ -74,8 +78,12 @@ def main(config: Config) -> int:
             failed = True
         elif config.json:
             print(json.dumps(plain(name, found), ensure_ascii=False), flush=True)
+        elif config.line:
+            print(f"{name}\t{found.text}", flush=True)
         else:
-            print(f"{name}\t{found.text}" if config.line else found.text, flush=True)
+            if len(paths) > 1 or name != str(paths[0]):
+                print(f"==> {name} <==")
+            print(found.text, flush=True)
     return int(failed)
 
 
@@ -86,39 +94,50 @@ def _language(words: Path, model: Recognizer) -> CharacterNgrams:
 def read_lines(
     config: Config, reader: TextReader, paths: list[Path], model: LanguageModel | None
 ) -> Iterator[tuple[str, Reading | ImageError]]:
-    """Each path with its text."""
+    """The name of each picture, or page of a TIFF or PDF, with its text."""
+    pages = [page for path in paths for page in _pages(path, config.password)]
     found = reader.read_lines_each(
-        list(paths),
+        [image for _, image in pages if not isinstance(image, ImageError)],
         beam_size=config.beam_size,
         language_model=model,
         batch_size=config.batch_size,
         workers=config.workers,
     )
-    yield from zip(map(str, paths), found, strict=True)
+    for name, image in pages:
+        yield name, image if isinstance(image, ImageError) else next(found)
 
 
 def read_pages(
     config: Config, reader: TextReader, paths: list[Path], model: LanguageModel | None
 ) -> Iterator[tuple[str, Page | ImageError]]:
-    """Each page of each path; draws the overlay."""
-    for path in paths:
+    """The name of each page with what stands on it; draws the overlay."""
+    for name, image in (page for path in paths for page in _pages(path, config.password)):
+        if isinstance(image, ImageError):
+            yield name, image
+            continue
         try:
-            pages: list[ImageSource] = open_pages(path)
-            for i, image in enumerate(pages):
-                page = reader.read(
-                    image,
-                    beam_size=config.beam_size,
-                    language_model=model,
-                    min_confidence=config.min_confidence,
-                    batch_size=config.batch_size,
-                )
-                if config.overlay is not None and i == 0:
-                    from ocr.drawing import draw_page
-
-                    draw_page(image, page, config.overlay)
-                yield (str(path) if len(pages) == 1 else f"{path}#{i + 1}"), page
+            page = reader.read(
+                image,
+                beam_size=config.beam_size,
+                language_model=model,
+                min_confidence=config.min_confidence,
+                batch_size=config.batch_size,
+            )
         except ImageError as error:
-            yield str(path), error
+            yield name, error
+            continue
+        if config.overlay is not None and name in (str(paths[0]), f"{paths[0]}#1"):
+            from ocr.drawing import draw_page
+
+            draw_page(image, page, config.overlay)
+        yield name, page
+
+
+def _pages(path: Path, password: str | None) -> Iterator[tuple[str, ImageSource | ImageError]]:
+    try:
+        yield from open_pages(path, password)
+    except ImageError as error:
+        yield str(path), error
 
 
 def plain(name: str, found: Page | Reading) -> dict[str, object]:

@@ -10,7 +10,6 @@ from ocr.drawing import draw_page
 from ocr.language import CharacterNgrams
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.page import find_lines, reading_order
-from ocr.reader import open_pages
 from tests.ocr.conftest import line_picture, page_picture, tiny_recognizer
 
 ROWS = [["RECEIPT"], ["tea", "2", "4.50"], ["milk", "1", "1.20"], ["total amount", "5.70"], ["thank you"]]
@@ -160,18 +159,6 @@ def test_page_as_text_and_picture(tmp_path):
         assert drawn.size == (1400, 300)
         colours = {pixel for _, pixel in drawn.getcolors(1 << 20)}
     assert {(0, 140, 60), (210, 70, 0)} <= colours
-
-
-def test_pdf_pages(tmp_path):
-    pytest.importorskip("pypdfium2")
-    first, second = page_picture(ROWS), page_picture(ROWS[:2])
-    first.save(tmp_path / "two.pdf", save_all=True, append_images=[second])
-    pages = open_pages(tmp_path / "two.pdf")
-    assert len(pages) == 2
-    assert rows_found(find_lines(np.asarray(pages[1].convert("L")))) == [1, 3]
-    (tmp_path / "bad.pdf").write_text("not a pdf")
-    with pytest.raises(ImageError, match="not a PDF that can be read"):
-        open_pages(tmp_path / "bad.pdf")
 
 
 def test_scores_of_lines():

@@ -105,6 +105,24 @@ def test_read_pages(script, recognizer_folder, tmp_path):
         assert drawn.size[0] == 1400
 
 
+def test_several_pages_are_named(script, recognizer_folder, tmp_path):
+    page, other = page_picture([["tea", "4.50"]]), page_picture([["milk"]])
+    page.save(tmp_path / "fax.tif", save_all=True, append_images=[other])
+    page.save(tmp_path / "page.png")
+    alone = script("read_text.py", tmp_path / "page.png", "--model", recognizer_folder).out
+    assert "==>" not in alone
+    done = script("read_text.py", tmp_path, "--model", recognizer_folder)
+    assert done.code == 0
+    names = [tmp_path / "fax.tif#1", tmp_path / "fax.tif#2", tmp_path / "page.png"]
+    headings = [f"==> {name} <==" for name in names]
+    assert [line for line in done.out.splitlines() if line.startswith("==>")] == headings
+    assert done.out.endswith(f"{headings[-1]}\n{alone}")
+    done = script("read_text.py", tmp_path, "--model", recognizer_folder, "--json")
+    assert [json.loads(line)["path"] for line in done.out.splitlines()] == list(map(str, names))
+    done = script("read_text.py", "--line", tmp_path, "--model", recognizer_folder)
+    assert [line.split("\t")[0] for line in done.out.splitlines()] == list(map(str, names))
+
+
 def test_read_lines_as_json_and_with_a_language_model(script, recognizer_folder, tmp_path):
     line_picture("tea").save(tmp_path / "a line ü.png")
     (tmp_path / "words.txt").write_text("tea\nmilk\n")
