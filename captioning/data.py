@@ -3,9 +3,8 @@
 Notation: N images, K captions an image, L grid places, C channels, T tokens.
 """
 
-import contextlib
-import io
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from common.errors import DataError, ImageError, UsageError
 from common.features import FeatureStore, cached_features
 from common.images import Preprocess, load_image
-from common.reading import Dropped, load_json
+from common.reading import Dropped, load_json, read_bytes
 from common.text import BOS, EOS, PAD, Vocabulary, tokenize
 from common.training import EpochSampler
 
@@ -63,13 +62,26 @@ def read_captions(data: Path, split: str) -> list[CaptionedImage]:
             f"--data {data}: holds no {split!r} part; expected annotations/captions_{split}.json (COCO), "
             f"dataset*.json (Karpathy) or {split}.jsonl"
         )
-    images = [image for item in found if (image := _checked(item, dropped))]
+    images = [image for item in _unrepeated(found, dropped) if (image := _checked(item, dropped))]
     captions = sum(len(image.captions) for image in images)
     summary = f"{split}: {len(images):,} images, {captions:,} captions from {source}\n{dropped}"
     if not images:
         raise DataError(f"nothing is left to use\n{summary}")
     print(summary, flush=True)
     return images
+
+
+def _unrepeated(images: list[CaptionedImage], dropped: Dropped) -> list[CaptionedImage]:
+    """Leave out every picture whose id another picture has too: nobody knows whose the captions are."""
+    files: defaultdict[int | str, dict[Path, None]] = defaultdict(dict)
+    for image in images:
+        files[image.image_id][image.path] = None
+    repeated = {image_id: paths for image_id, paths in files.items() if len(paths) > 1}
+    for image_id, paths in repeated.items():
+        names = ", ".join(path.name for path in paths)
+        for _ in paths:
+            dropped.add("image id given twice", f"{image_id} ({names})")
+    return [image for image in images if image.image_id not in repeated]
 
 
 def _checked(image: CaptionedImage, dropped: Dropped) -> CaptionedImage | None:
@@ -79,7 +91,9 @@ def _checked(image: CaptionedImage, dropped: Dropped) -> CaptionedImage | None:
         return None
     kept = []
     for caption in image.captions:
-        if not caption.strip():
+        if not isinstance(caption, str):  # null, a number, a list
+            dropped.add("caption is no text", f"{caption!r} for image {image.image_id}")
+        elif not caption.strip():
             dropped.add("caption is empty", f"image {image.image_id}")
         elif not any(character.isalpha() for character in caption):
             dropped.add("caption has no letters", f"{caption!r} for image {image.image_id}")
@@ -92,27 +106,24 @@ def _checked(image: CaptionedImage, dropped: Dropped) -> CaptionedImage | None:
 
 
 def _read_coco(file: Path, data: Path, dropped: Dropped) -> list[CaptionedImage]:
-    from pycocotools.coco import COCO
-
     content = load_json(file)
-    coco = COCO()
-    coco.dataset = content
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress there
-            coco.createIndex()
-        known = {image["id"]: image["file_name"] for image in coco.dataset["images"]}
-        captions: dict[Any, list[str]] = {image_id: [] for image_id in known}
-        for annotation in coco.dataset["annotations"]:
-            if annotation["image_id"] in captions:
-                captions[annotation["image_id"]].append(str(annotation["caption"]))
-            else:
-                dropped.add("caption of an image that is not listed", f"annotation {annotation['id']}")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{file}: not COCO caption format, {error!r} is missing or wrong") from None
     part = file.stem.removeprefix("captions_")
     folders = [data / "images", data / part, data / "images" / part]
     folder = next((f for f in folders[1:] if f.is_dir()), folders[0])
-    return [CaptionedImage(i, folder / name, tuple(captions[i])) for i, name in known.items()]
+    try:
+        captions: dict[Any, dict[Any, Any]] = {image["id"]: {} for image in content["images"]}
+        for annotation in content["annotations"]:
+            of_image, number = captions.get(annotation["image_id"]), annotation["id"]
+            if of_image is None:
+                dropped.add("caption of an image that is not listed", f"annotation {number}")
+            elif (number, repr(annotation["caption"])) in of_image:
+                dropped.add("caption given twice", f"annotation {number}")
+            else:
+                of_image[number, repr(annotation["caption"])] = annotation["caption"]
+        listed = dict.fromkeys((image["id"], folder / image["file_name"]) for image in content["images"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{file}: not COCO caption format, {error!r} is missing or wrong") from None
+    return [CaptionedImage(i, path, tuple(captions[i].values())) for i, path in listed]
 
 
 def _read_karpathy(file: Path, data: Path, split: str, dropped: Dropped) -> list[CaptionedImage]:
@@ -122,7 +133,7 @@ def _read_karpathy(file: Path, data: Path, split: str, dropped: Dropped) -> list
         for image in load_json(file)["images"]:
             if image["split"] in wanted:
                 path = data / "images" / image.get("filepath", "") / image["filename"]
-                captions = tuple(str(sentence["raw"]) for sentence in image["sentences"])
+                captions = tuple(sentence["raw"] for sentence in image["sentences"])
                 result.append(
                     CaptionedImage(image.get("cocoid", image.get("imgid", len(result))), path, captions)
                 )
@@ -135,13 +146,13 @@ def _read_karpathy(file: Path, data: Path, split: str, dropped: Dropped) -> list
 
 def _read_jsonl(file: Path, dropped: Dropped) -> list[CaptionedImage]:
     result = []
-    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+    for number, line in enumerate(read_bytes(file).splitlines(), 1):
         if not line.strip():
             continue
         try:
             item = json.loads(line.decode("utf-8"))
-            captions = [item["captions"]] if isinstance(item["captions"], str) else item["captions"]
-            result.append(CaptionedImage(number, file.parent / item["image"], tuple(map(str, captions))))
+            captions = item["captions"] if isinstance(item["captions"], list) else [item["captions"]]
+            result.append(CaptionedImage(number, file.parent / item["image"], tuple(captions)))
         except UnicodeDecodeError:
             dropped.add("line is not UTF-8", f"line {number}")
         except (ValueError, KeyError, TypeError):

@@ -1,5 +1,6 @@
 """The characters that a model can read, and what CTC needs of a label."""
 
+import unicodedata
 from collections.abc import Iterable
 from itertools import pairwise
 
@@ -49,3 +50,11 @@ class Charset:
 def steps_needed(text: str) -> int:
     """Fewest steps from which CTC can spell `text`: one a character, one more between two that are equal."""
     return len(text) + sum(a == b for a, b in pairwise(text))
+
+
+def composed(text: str) -> str:
+    """Letters with their accents as single characters (Unicode NFC), the form in which labels are learned.
+
+    macOS and some tools write an accent as a character of its own.
+    """
+    return unicodedata.normalize("NFC", text)

@@ -17,9 +17,10 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from common.errors import DataError, ImageError, UsageError
-from common.reading import Dropped
+from common.images import IMAGE_SUFFIXES
+from common.reading import Dropped, read_text
 from common.training import epochs_trained
-from ocr.charset import Charset, steps_needed
+from ocr.charset import Charset, composed, steps_needed
 from ocr.images import WIDTH_MULTIPLE, LineBatch, LinePreprocess, grey, stack
 from ocr.synthetic import SyntheticLines, distort
 
@@ -76,7 +77,7 @@ class TextLine:
 
 
 def read_lines(folder: Path, last: str = "", *, first: bool = False) -> list[TextLine]:
-    """Read a folder with `labels.tsv` (file, text; one header row), or an LMDB folder.
+    """Read a folder with `labels.tsv` (file, text; a header row may be missing), or an LMDB folder.
 
     Prints what was left out and why.
 
@@ -115,22 +116,23 @@ def _read_table(folder: Path, dropped: Dropped) -> list[tuple[Path | LmdbRecord,
     file = folder / LABELS
     if not file.is_file():
         raise DataError(f"{folder}: no {LABELS} (file<TAB>text, one header row) and no data.mdb in it")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 ({error}); save it as UTF-8") from None
-    table = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
-    if len(table) < 2:
+    text = io.StringIO(read_text(file), newline=None)
+    lines = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
+    table = [(number, row) for number, row in enumerate(lines, 1) if row]
+    if table and not _is_line(folder, table[0][1]):
+        _, header = table.pop(0)
+        if header[0].lower() != "file":
+            print(f"  the first row, {' '.join(header)[:60]!r}, is taken for a header", flush=True)
+    if not table:
         raise DataError(f"{file}: the file has no rows; expected a header and file<TAB>text")
     rows: dict[str, str] = {}
     tabs = 0
-    for number, row in enumerate(table[1:], 2):
+    for number, row in table:
         if len(row) < 2:
-            if row:
-                dropped.add("no tab in the row", f"row {number}")
+            dropped.add("no tab in the row", f"row {number}")
             continue
         tabs += len(row) > 2
-        label = " ".join(" ".join(row[1:]).split())
+        label = composed(" ".join(" ".join(row[1:]).split()))
         if row[0] in rows:
             same = rows[row[0]] == label
             dropped.add("a file given before" if same else "a file given before with another text", row[0])
@@ -139,6 +141,11 @@ def _read_table(folder: Path, dropped: Dropped) -> list[tuple[Path | LmdbRecord,
     if tabs:
         print(f"  {tabs:,} texts have tabs, which are read as spaces", flush=True)
     return [(folder / name, label) for name, label in rows.items()]
+
+
+def _is_line(folder: Path, row: list[str]) -> bool:
+    """Whether the first row of a table is a labelled line, not a header: it begins with a picture's name."""
+    return Path(row[0]).suffix.lower() in IMAGE_SUFFIXES or (bool(row[0]) and (folder / row[0]).is_file())
 
 
 def _read_lmdb(folder: Path) -> list[tuple[Path | LmdbRecord, str]]:
@@ -151,7 +158,8 @@ def _read_lmdb(folder: Path) -> list[tuple[Path | LmdbRecord, str]]:
         rows: list[tuple[Path | LmdbRecord, str]] = []
         for i in range(1, int(count) + 1):
             label = transaction.get(f"label-{i:09d}".encode())
-            text = "" if label is None else " ".join(bytes(label).decode("utf-8", "replace").split())
+            text = "" if label is None else bytes(label).decode("utf-8", "replace")
+            text = composed(" ".join(text.split()))
             rows.append((LmdbRecord(folder, f"image-{i:09d}"), text))
     return rows
 

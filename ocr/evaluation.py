@@ -14,6 +14,8 @@ from common.cli import command_line
 from common.device import Precision
 from common.errors import DataError, ImageError, UsageError
 from common.pretrained import parameter_count
+from common.reading import load_json
+from ocr.charset import composed
 from ocr.data import LABELS, LmdbRecord, TextLine, read_lines
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.model import Recognizer
@@ -153,8 +155,8 @@ def _pages(
     errors: list[ImageError] = []
     for file in files:
         try:
-            labels = [str(line["text"]) for line in json.loads(file.read_text(encoding="utf-8"))]
-        except (ValueError, KeyError, TypeError) as error:
+            labels = [composed(str(line["text"])) for line in load_json(file)]
+        except (KeyError, TypeError) as error:
             raise DataError(f"{file}: expected a list of {{'box': ..., 'text': ...}} ({error!r})") from None
         started = time.monotonic()
         try:

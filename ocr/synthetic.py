@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from common.errors import UsageError
-from ocr.charset import Charset
+from common.errors import DataError, UsageError
+from common.reading import read_text
+from ocr.charset import Charset, composed
 
 SYSTEM_WORDS = Path("/usr/share/dict/words")
 _SKIP = (
@@ -81,8 +82,8 @@ def read_words(file: Path | None) -> list[str]:
         return []
     file = file or SYSTEM_WORDS
     try:
-        words = [word for line in file.read_text(encoding="utf-8").splitlines() if (word := line.strip())]
-    except (OSError, UnicodeDecodeError) as error:
+        words = [word for line in composed(read_text(file)).splitlines() if (word := line.strip())]
+    except (OSError, DataError) as error:
         raise UsageError(f"--words {file}: not a text file that can be read ({error})") from None
     if not words:
         raise UsageError(f"--words {file}: the file has no words")

@@ -9,7 +9,7 @@ from common.cli import command_line
 from common.errors import UsageError
 from common.recurrent import CellKind
 from common.training import TrainConfig, fit, prepare_run
-from ocr.charset import PRINTABLE, Charset
+from ocr.charset import PRINTABLE, Charset, composed
 from ocr.data import OcrData, TextLine, fit_labels, read_lines
 from ocr.language import CharacterNgrams
 from ocr.model import COMPACT, Recognizer, RecognizerConfig
@@ -112,7 +112,7 @@ def _model(config: OcrConfig) -> Recognizer:
     if config.init_from is not None:
         return Recognizer.from_pretrained(config.init_from).train()
     sizes = {name: getattr(config, name) for name in asdict(RecognizerConfig())}
-    return Recognizer(RecognizerConfig(**sizes), Charset(config.charset))
+    return Recognizer(RecognizerConfig(**sizes), Charset(composed(config.charset)))
 
 
 def _read(config: OcrConfig, model: Recognizer) -> dict[str, list[TextLine]]:

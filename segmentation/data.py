@@ -3,6 +3,7 @@
 Notation: N pictures, H x W pixels, K classes.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +12,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from common.errors import DataError, ImageError, UsageError
 from common.images import IMAGE_SUFFIXES, Preprocess, load_image
-from common.reading import Dropped
+from common.reading import Dropped, read_text
 from common.training import EpochSampler, epochs_trained
 from segmentation.images import fitted
 
 CLASSES = "classes.txt"
+_TURNED = {
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientations that exchange width and height, and what makes such a picture upright."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,11 @@ class Scene:
     image: Path
     label: Path
     size: tuple[int, int]
-    """Width and height of both."""
+    """Width and height of both, upright."""
     counts: tuple[int, ...]
     """Pixels of each class."""
+    turn: Image.Transpose | None = None
+    """What makes the label upright, where it lies as the camera stored its picture."""
 
 
 def read_classes(data: Path) -> list[str]:
@@ -44,7 +54,7 @@ def read_classes(data: Path) -> list[str]:
     file = data / CLASSES
     if not file.is_file():
         raise UsageError(f"--data {data}: no {CLASSES} in it (a class name a line, the first is class 0)")
-    names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     if len(names) < 2 or len(names) > 256:
         raise DataError(f"{file}: {len(names)} names; expected 2 to 256, one a line")
     return names
@@ -73,15 +83,27 @@ def read_scenes(data: Path, split: str, classes: int, ignore_label: int) -> list
     lonely = {p.stem for p in labels.glob("*.png")} - {p.stem for p in pictures}
     for stem in sorted(lonely):
         dropped.add("label without a picture", f"{stem}.png")
-    scenes = []
+    stems = Counter(picture.stem for picture in pictures)
+    scenes: list[Scene] = []
     for picture in pictures:
         label = labels / f"{picture.stem}.png"
         try:
+            if stems[picture.stem] > 1:
+                raise DataError("several pictures for one label, ")
             with Image.open(picture) as opened:
-                size = opened.size
+                size, orientation = opened.size, _orientation(opened)
+            if orientation != 1:
+                size = load_image(picture).size
+            stored = size[::-1] if orientation in _TURNED else size
             ids = read_label(label)
-            if ids.shape != (size[1], size[0]):
+            if ids.shape[::-1] not in (size, stored):
                 raise DataError(f"label has another size than its picture, {ids.shape[::-1]} and {size}")
+            if orientation != 1 and size == stored:
+                raise DataError(
+                    "EXIF turns or mirrors the picture and its label fits either way; save both upright, "
+                    f"(orientation {orientation})"
+                )
+            turn = None if ids.shape[::-1] == size else _TURNED[orientation]
             counts = np.bincount(ids.ravel(), minlength=classes)
             unknown = [i for i in np.flatnonzero(counts) if i >= classes and i != ignore_label]
             if unknown:
@@ -92,21 +114,35 @@ def read_scenes(data: Path, split: str, classes: int, ignore_label: int) -> list
                 counts[ignore_label] = 0
             if not counts[:classes].any():
                 raise DataError("nothing but the ignored label")
-            scenes.append(Scene(picture, label, size, tuple(counts[:classes].tolist())))
+            scenes.append(Scene(picture, label, size, tuple(counts[:classes].tolist()), turn))
         except DataError as error:
             reason, _, detail = str(error).partition(", ")
             dropped.add(reason, f"{picture.name} {detail}".strip())
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        except (ImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             dropped.add("damaged picture", picture.name)
     summary = f"{split}: {len(scenes):,} pictures\n{dropped}"
     if not scenes:
         raise DataError(f"{data}: nothing is left to use\n{summary}")
     print(summary, flush=True)
+    turned = [scene.label.name for scene in scenes if scene.turn is not None]
+    if turned:
+        print(
+            f"  {len(turned):,} labels are turned upright with their pictures (EXIF), e.g. {turned[0]}",
+            flush=True,
+        )
     return scenes
 
 
-def read_label(file: Path) -> np.ndarray:
-    """Class ids (H, W) of a grey or palette PNG. Raises DataError."""
+def _orientation(picture: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 is upright. A PNG with nothing ahead of its pixels is not decoded."""
+    if picture.format == "PNG" and not {"exif", "xmp", "XML:com.adobe.xmp"} & picture.info.keys():
+        return 1
+    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def read_label(file: Path, turn: Image.Transpose | None = None) -> np.ndarray:
+    """Class ids (H, W) of a grey or palette PNG, turned if asked for. Raises DataError."""
     if not file.is_file():
         raise DataError("label is missing")
     try:
@@ -115,7 +151,7 @@ def read_label(file: Path) -> np.ndarray:
                 raise DataError(
                     f"label is a colour picture; save class ids as 8-bit grey or palette, mode {opened.mode}"
                 )
-            return np.asarray(opened).astype(np.int64)
+            return np.asarray(opened if turn is None else opened.transpose(turn)).astype(np.int64)
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -186,9 +222,9 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         index, seed = draw
         scene = self.scenes[index]
         picture = load_image(scene.image)
-        if picture.size != scene.size:  # EXIF turned it; its label is as it is stored
+        if picture.size != scene.size:  # EXIF data behind the pixels, or the file was changed
             raise ImageError(f"{scene.image}: turned by its EXIF data; save it upright")
-        label = torch.from_numpy(read_label(scene.label))
+        label = torch.from_numpy(read_label(scene.label, scene.turn))
         own = fitted(self.preprocess, *picture.size)
         if not self.crop:
             return own(picture), label, index

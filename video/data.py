@@ -5,6 +5,7 @@ Notation: N clips, S streams, T frames, L grid places, C channels.
 
 import csv
 import hashlib
+import io
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +23,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from common.errors import DataError, UsageError
 from common.features import FeatureStore, cached_features
 from common.images import ImageBatch, Preprocess
-from common.reading import Dropped
+from common.reading import Dropped, read_text
 from common.training import EpochSampler
 from video.decode import VideoError
 from video.images import StreamKind, pad, picture, read_clip
@@ -55,7 +56,7 @@ def read_clips(data: Path, split: str) -> list[Clip]:
     dropped = Dropped()
     clips: dict[Path, Clip] = {}
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(read_text(table), newline="") as file:
             reader = csv.DictReader(file)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
@@ -76,7 +77,7 @@ def read_clips(data: Path, split: str) -> list[Clip]:
                     dropped.add("duplicate row", name)
                 else:
                     raise DataError(f"{table}: {name} stands in it twice, with different label or group")
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise DataError(f"{table}: not a CSV file in UTF-8 ({error})") from None
     found = list(clips.values())
     labels, groups = {clip.label for clip in found}, {clip.group for clip in found}

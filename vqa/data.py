@@ -3,8 +3,8 @@
 Notation: Q questions, T words, L grid places, C channels, A answers.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,8 +72,8 @@ def read_questions(data: Path, split: str, image_template: str = IMAGE_TEMPLATE)
     dropped = Dropped()
     found: list[Question] = []
     try:
-        answered = {item["question_id"]: item for item in annotations["annotations"]}
-        asked = {item["question_id"]: item for item in questions["questions"]}
+        answered = _by_id(annotations["annotations"], "answers", dropped)
+        asked = _by_id(questions["questions"], "question", dropped)
         for question_id in answered.keys() - asked.keys():
             dropped.add("answers to a question that is not there", question_id)
         for question_id, item in asked.items():
@@ -81,13 +81,17 @@ def read_questions(data: Path, split: str, image_template: str = IMAGE_TEMPLATE)
                 dropped.add("question without answers", question_id)
                 continue
             annotation = answered[question_id]
-            answers = [str(answer["answer"]) for answer in annotation.get("answers", [])]
-            answers = answers or [str(annotation["multiple_choice_answer"])]
+            if annotation is None or item is None:  # given twice; already counted
+                continue
+            given = annotation.get("answers") or [{"answer": annotation["multiple_choice_answer"]}]
+            answers = [_text(answer["answer"]) for answer in given]
+            for _ in range(answers.count("")):
+                dropped.add("answer is empty", f"question {question_id}")
             question = Question(
                 question_id,
                 data / image_template.format(image_id=item["image_id"], split=split),
-                str(item["question"]),
-                tuple(answers),
+                _text(item["question"]),
+                tuple(answer for answer in answers if answer),
                 str(annotation.get("question_type", "")),
                 str(annotation.get("answer_type", "")),
             )
@@ -107,11 +111,34 @@ def read_questions(data: Path, split: str, image_template: str = IMAGE_TEMPLATE)
     return found
 
 
+def _by_id(items: Iterable[Any], what: str, dropped: Dropped) -> dict[Any, Any]:
+    """Questions, or their answers, by question id; None where an id stands there twice with other content."""
+    found: defaultdict[Any, list[Any]] = defaultdict(list)
+    for item in items:
+        of_id = found[item["question_id"]]
+        if item in of_id:
+            dropped.add(f"{what} given twice", f"question id {item['question_id']}")
+        else:
+            of_id.append(item)
+    for question_id, of_id in found.items():
+        for _ in of_id if len(of_id) > 1 else ():
+            dropped.add(f"question id given twice, with another {what}", question_id)
+    return {question_id: of_id[0] if len(of_id) == 1 else None for question_id, of_id in found.items()}
+
+
+def _text(value: object) -> str:
+    """A text, or a number as one; empty for what is neither (null, NaN, a list) and for what has no ink."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:
+        return ""
+    text = str(value)
+    return text if any(c.isprintable() and not c.isspace() for c in text) else ""
+
+
 def _unusable(question: Question) -> str:
     if not tokenize(question.text):
         return "question without words"
-    if not any(answer.strip() for answer in question.answers):
-        return "answer is empty"
+    if not question.answers:
+        return "question is left without answers"
     if not question.image.is_file():
         return f"picture is missing ({question.image.name}); where pictures are is told by --image-template"
     return ""

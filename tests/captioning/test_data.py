@@ -50,6 +50,77 @@ def test_coco_and_what_it_drops(folder, capsys):
         assert "dropped 1" in said
 
 
+def test_pictures_that_share_an_id_are_left_out(folder, capsys):
+    coco(
+        folder,
+        [(0, "a.jpg"), (1, "b.jpg"), (0, "\u00e9 t.jpg"), (1, "b.jpg")],
+        [(0, "A dog."), (1, "A cat."), (0, "A horse.")],
+    )
+    assert [(i.path.name, i.captions) for i in read_captions(folder, "train")] == [("b.jpg", ("A cat.",))]
+    said = capsys.readouterr().out
+    assert "dropped 2: image id given twice, e.g. 0 (a.jpg, \u00e9 t.jpg)" in said
+
+
+def test_an_annotation_that_stands_twice_counts_once(folder, capsys):
+    coco(folder, [(1, "a.jpg")], [(1, "A dog."), (1, "A dog.")])
+    assert read_captions(folder, "train")[0].captions == ("A dog.", "A dog.")  # two people said so
+    file = folder / "annotations" / "captions_train.json"
+    content = json.loads(file.read_text())
+    content["annotations"].append(content["annotations"][0])
+    file.write_text(json.dumps(content))
+    assert len(read_captions(folder, "train")[0].captions) == 2
+    assert "dropped 1: caption given twice, e.g. annotation 0" in capsys.readouterr().out
+
+
+NO_TEXT = (None, 7, float("nan"), True, ["a dog", "a hound"], {"en": "a dog"})
+
+
+@pytest.mark.parametrize("layout", ["coco", "karpathy", "jsonl"])
+@pytest.mark.parametrize("caption", NO_TEXT)
+def test_a_caption_that_is_no_text_is_left_out(folder, capsys, layout, caption):
+    given = [caption, "A cat."]
+    if layout == "coco":
+        coco(folder, [(1, "a.jpg")], [(1, c) for c in given])
+    elif layout == "karpathy":
+        image = {"filename": "a.jpg", "split": "train", "imgid": 1, "sentences": [{"raw": c} for c in given]}
+        (folder / "dataset.json").write_text(json.dumps({"images": [image]}))
+    else:
+        (folder / "train.jsonl").write_text(json.dumps({"image": "images/a.jpg", "captions": given}))
+    assert read_captions(folder, "train")[0].captions == ("A cat.",)
+    assert f"dropped 1: caption is no text, e.g. {caption!r} for image 1" in capsys.readouterr().out
+
+
+def test_captions_of_a_line_that_are_null(folder):
+    (folder / "train.jsonl").write_text('{"image": "images/a.jpg", "captions": null}')
+    with pytest.raises(DataError, match=r"caption is no text, e\.g\. None for image 1"):
+        read_captions(folder, "train")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("layout", ["coco", "karpathy", "jsonl"])
+def test_a_byte_order_mark_is_skipped(folder, capsys, layout, encoding):
+    coco(folder, [(1, "a.jpg")], [(1, "Un caf\u00e9.")])
+    file = folder / "annotations" / "captions_train.json"
+    content = file.read_text(encoding="utf-8")
+    if layout != "coco":
+        file.unlink()
+        image = {"filename": "a.jpg", "split": "train", "imgid": 1, "sentences": [{"raw": "Un caf\u00e9."}]}
+        content = json.dumps({"images": [image]}, ensure_ascii=False)
+        file = folder / "dataset.json"
+    if layout == "jsonl":
+        content = json.dumps({"image": "images/a.jpg", "captions": ["Un caf\u00e9."]}, ensure_ascii=False)
+        file = folder / "train.jsonl"
+    file.write_text(content, encoding=encoding)
+    assert read_captions(folder, "train")[0].captions == ("Un caf\u00e9.",)
+    assert "dropped nothing" in capsys.readouterr().out
+
+
+def test_marks_between_files_that_were_put_together(folder):
+    line = json.dumps({"image": "images/a.jpg", "captions": ["A dog."]}).encode("utf-8-sig")
+    (folder / "train.jsonl").write_bytes(line + b"\r\n" + line)
+    assert len(read_captions(folder, "train")) == 2
+
+
 def test_coco_as_it_is_downloaded(folder):
     (folder / "train2017").mkdir()
     shape_picture("red", "circle").save(folder / "train2017" / "c.jpg")

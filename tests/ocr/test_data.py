@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from common.errors import DataError, UsageError
-from ocr.charset import Charset
+from ocr.charset import Charset, composed
 from ocr.data import Draw, LineDataset, WidthBatches, collate, fit_labels, read_lines
 from ocr.images import LinePreprocess
 from ocr.synthetic import SyntheticLines, TextSource, distort, find_fonts, read_words, sample_sheet
@@ -39,6 +39,14 @@ def test_reads_all_rows_and_parts_by_rows_or_groups(lines):
         ("file\ttext\na.png\tx\ty\n", 1, "1 texts have tabs, which are read as spaces"),
         ("file\ttext\na.png\tx\nb.png\n", 1, "dropped 1: no tab in the row, e.g. row 3"),
         ('file\ttext\na.png\t"quoted\nb.png\t6" pipe\n', 2, ""),
+        ("a.png\tx\nb.png\ty\n", 2, "dropped nothing"),
+        ("gone.png\tx\nb.png\ty\n", 1, "dropped 1: the file is missing, e.g. gone.png 'x'"),
+        ("a.png\tx\n", 1, "dropped nothing"),
+        ("Picture\tLabel\na.png\tx\n", 1, "the first row, 'Picture Label', is taken for a header"),
+        ("\n\nfile\ttext\n\na.png\tx\n", 1, "dropped nothing"),
+        ("file\ttext\r\na.png\tx\r\n".encode("utf-8-sig"), 1, "dropped nothing"),
+        ("a.png\tx\n".encode("utf-8-sig"), 1, "dropped nothing"),
+        ("file\ttext\na.png\tx\n".encode("utf-16"), 1, "dropped nothing"),
     ],
 )  # fmt: skip
 def test_says_what_it_left_out(tmp_path, capsys, table, left, message):
@@ -47,6 +55,24 @@ def test_says_what_it_left_out(tmp_path, capsys, table, left, message):
     assert message in capsys.readouterr().out
     if "have tabs" in message:
         assert found[0].text == "x y"
+
+
+def test_the_first_line_may_name_a_file_without_a_pictures_suffix(tmp_path):
+    root = folder(tmp_path, "scan\tx\na.png\ty\n")
+    (root / "a.png").rename(root / "scan")
+    line_picture("total").save(root / "a.png")
+    assert [line.text for line in read_lines(root)] == ["x", "y"]
+
+
+def test_accents_of_their_own_are_composed(tmp_path, capsys):
+    root = folder(tmp_path, "file\ttext\na.png\tcafe\u0301\nb.png\tcaf\u00e9\n")
+    assert [line.text for line in read_lines(root)] == ["caf\u00e9"] * 2
+    assert composed("e\u0301") == "\u00e9"
+
+
+def test_file_names_are_left_as_they_are(tmp_path):
+    name = "e\u0301.png"  # as macOS writes it
+    assert len(read_lines(folder(tmp_path, f"file\ttext\n{name}\tx\n", (name,)))) == 1
 
 
 def test_a_file_that_is_no_picture_is_left_out(tmp_path, capsys):

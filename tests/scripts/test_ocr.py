@@ -80,6 +80,22 @@ def test_mistakes_in_training_leave_nothing_behind(script, lines, tmp_path, flag
     assert not (tmp_path / "run").exists()
 
 
+def test_accents_of_their_own_are_composed_in_labels_and_charset(script, tmp_path):
+    for i in range(4):
+        line_picture("cafe").save(tmp_path / f"{i}_0.png")
+    rows = [f"{i}_0.png\t{text}" for i, text in enumerate(["cafe\u0301", "caf\u00e9"] * 2)]
+    (tmp_path / "labels.tsv").write_text("\n".join(["file\ttext", *rows]))
+    run = tmp_path / "run"
+    flags = ("--data", tmp_path, *FLAGS, "--epochs", 1, "--val-last", "1rows")
+    done = script("train_ocr.py", *flags, "--out", run, "--charset", "cafe\u0301")
+    assert done.code == 0, done.err
+    assert "train: 3 lines\nval: 1 lines\n" in done.out
+    assert json.loads((run / "best" / "config.json").read_text())["architecture"]["charset"] == "caf\u00e9"
+    done = script("evaluate_ocr.py", "--data", tmp_path, "--model", run, "--report", tmp_path / "r.json")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "r.json").read_text())["unknown_labels"] == 0
+
+
 def test_labels_outside_the_charset_end_in_a_clear_error(script, lines, tmp_path):
     done = script("train_ocr.py", "--data", lines, *FLAGS, "--charset", "xyz", "--out", tmp_path / "run")
     assert done.code == 1

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
-from common.errors import DataError, ImageError, UsageError
+from common.errors import DataError, UsageError
 from common.images import Preprocess
 from segmentation.data import (
     DrawSampler,
@@ -119,16 +119,63 @@ def test_val_is_left_as_it_is(folder):
     assert torch.equal(pixels, expected)
 
 
-def test_a_turned_picture_is_refused(folder):
-    path = folder / "val" / "images" / "00.png"
+def write_turned(root, orientation, size=(80, 64), suffix=".jpg", label_as="stored"):
+    """One picture of val stored so that EXIF makes it upright, which `scene(100, size)` is, and its label."""
+    image, label = scene(100, size)
+    undo = {
+        2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90",
+        7: "TRANSVERSE", 8: "ROTATE_270",
+    }  # fmt: skip
+    method = Image.Transpose[undo[orientation]]
     exif = Image.Exif()
-    exif[0x0112] = 6
-    with Image.open(path) as image:
-        image.save(path.with_suffix(".jpg"), exif=exif)
-    path.unlink()
-    scenes = read_scenes(folder, "val", 3, IGNORED)
-    with pytest.raises(ImageError, match="turned by its EXIF data"):
-        SceneDataset(scenes, OWN, IGNORED)[0, 0]
+    exif[0x0112] = orientation
+    images, labels = root / "val" / "images", root / "val" / "labels"
+    for path in (*images.iterdir(), *labels.iterdir()):
+        path.unlink()
+    image.transpose(method).save(images / f"p{suffix}", exif=exif)
+    (label.transpose(method) if label_as == "stored" else label).save(labels / "p.png")
+    return image, np.asarray(label)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+@pytest.mark.parametrize("label_as", ["stored", "upright"])
+def test_a_label_is_turned_with_its_picture(folder, capsys, orientation, suffix, label_as):
+    image, label = write_turned(folder, orientation, suffix=suffix, label_as=label_as)
+    (found,) = read_scenes(folder, "val", 3, IGNORED)
+    said = "1 labels are turned upright with their pictures (EXIF), e.g. p.png"
+    assert (said in capsys.readouterr().out) == (label_as == "stored")
+    pixels, ids, _ = SceneDataset([found], OWN, IGNORED)[0, 0]
+    assert np.array_equal(ids, label)
+    if suffix == ".png":
+        expected = F.to_dtype(F.pil_to_tensor(image), torch.float32, scale=True)
+        torch.testing.assert_close(pixels, F.normalize(expected, [0.5] * 3, [0.5] * 3))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(3, (80, 64)), (2, (80, 64)), (4, (80, 64)), (6, (64, 64))]
+)
+def test_a_label_that_fits_a_turned_picture_either_way_is_left_out(folder, orientation, size):
+    write_turned(folder, orientation, size)
+    reason = rf"EXIF turns or mirrors .* fits either way; .* e\.g\. p\.jpg \(orientation {orientation}\)"
+    with pytest.raises(DataError, match=reason):
+        read_scenes(folder, "val", 3, IGNORED)
+
+
+def test_pictures_that_share_a_label_are_left_out(folder, capsys):
+    images = folder / "val" / "images"
+    scene(1)[0].save(images / "00.jpg")
+    assert len(read_scenes(folder, "val", 3, IGNORED)) == 3
+    assert "dropped 2: several pictures for one label, e.g. 00.jpg, 00.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_class_names_may_have_a_byte_order_mark(folder, encoding):
+    (folder / "classes.txt").write_text("\n".join(CLASSES), encoding=encoding)
+    assert read_classes(folder) == list(CLASSES)
+    (folder / "classes.txt").write_bytes(b"a\nb\xe9\n")
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_classes(folder)
 
 
 def test_each_epoch_has_new_seeds():

@@ -60,7 +60,17 @@ def test_reads_vqa_v2_under_its_own_names_and_image_template(tmp_path):
             lambda rows: rows[0].update(image_id=999),
             r"dropped 1: picture is missing (image999.jpg)",
         ),
-        ("annotations", lambda rows: rows[0].update(answers=[{"answer": " "}]), "dropped 1: answer is empty"),
+        (
+            "annotations",
+            lambda rows: rows[0].update(answers=[{"answer": " "}]),
+            "dropped 1: question is left without answers, e.g. 240",
+        ),
+        ("questions", lambda rows: rows[0].update(question=None), "dropped 1: question without words"),
+        (
+            "annotations",
+            lambda rows: rows[0].update(answers=None, multiple_choice_answer=None),
+            "dropped 1: answer is empty, e.g. question 240",
+        ),
     ],
 )
 def test_says_what_it_dropped(tmp_path, capsys, name, change, reason):
@@ -71,6 +81,42 @@ def test_says_what_it_dropped(tmp_path, capsys, name, change, reason):
     file.write_text(json.dumps(content))
     assert len(read_questions(root, "val")) == 15
     assert reason in capsys.readouterr().out
+
+
+def edit(root, name, change):
+    file = root / "annotations" / f"{name}_val.json"
+    content = json.loads(file.read_text())
+    change(content[name])
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("nothing", ["", "  ", None, "\u200b", float("nan"), ["red"]])
+def test_empty_answers_are_no_answers(tmp_path, capsys, nothing):
+    root = write_questions(tmp_path / "set")
+    given = [{"answer": nothing}] * 6 + [{"answer": "Red"}] * 3 + [{"answer": 2}]
+    edit(root, "annotations", lambda rows: [row.update(answers=given) for row in rows])
+    questions = read_questions(root, "val")
+    assert {question.answers for question in questions} == {("Red",) * 3 + ("2",)}
+    assert most_frequent_answers(questions, 9) == ["red"]
+    assert "dropped 96: answer is empty, e.g. question 240, question 241" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "what"), [("questions", "question"), ("annotations", "answers")])
+def test_a_question_id_that_stands_twice(tmp_path, capsys, name, what):
+    root = write_questions(tmp_path / "set")
+    edit(root, name, lambda rows: rows.append(rows[0]))
+    assert len(read_questions(root, "val")) == 16
+    assert f"dropped 1: {what} given twice, e.g. question id 240" in capsys.readouterr().out
+    edit(root, name, lambda rows: rows.append({**rows[1], "question_id": 240}))
+    assert len(read_questions(root, "val")) == 15
+    assert f"dropped 2: question id given twice, with another {what}, e.g. 240" in capsys.readouterr().out
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    root = write_questions(tmp_path / "set")
+    for file in (root / "annotations").iterdir():
+        file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert len(read_questions(root, "val")) == 16
 
 
 def test_files_that_are_not_vqa(tmp_path):
