@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 
 from common.cli import command_line, run
 from common.errors import UsageError
-from common.images import find_images
+from common.files import find_files
+from common.images import IMAGE_SUFFIXES
 from segmentation import Segmenter
 
 
@@ -43,7 +44,7 @@ class Config:
 
 def main(config: Config) -> None:
     """Draw it and print how much comes from afar."""
-    paths = find_images([config.data])[: config.pictures]
+    paths = find_files([config.data], IMAGE_SUFFIXES, "pictures")[0][: config.pictures]
     fields = {}
     for given in config.models:
         name, _, model = given.partition("=")

@@ -1,37 +1,122 @@
 """What every script does around its work: flags from a dataclass, errors as one line, the exit code."""
 
 import ctypes
+import io
+import json
+import os
+import re
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
-from common.errors import VisionError
+from common.errors import VisionError, VisionWarning
 
 C = TypeVar("C")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def run(main: Callable[[C], int | None], config: type[C], description: str | None) -> NoReturn:
     """Parse the command line into `config`, call `main` and exit with its code.
 
-    Exit codes: 0 done; 1 work that failed, in part or whole; 2 bad usage; 130 interrupted.
+    Exit codes: 0 done; 1 work that failed, in part or whole; 2 bad usage; 130 interrupted; 141 when
+    nobody reads the results any more, as `head` does: then without a word.
     """
+    _prepare_streams()
     flags = tyro.cli(config, description=description)
     keep_freed_memory()
     try:
         code = main(flags) or 0
+        sys.stdout.flush()
     except VisionError as error:
         code = _report(error, error.exit_code)
+    except BrokenPipeError:
+        code = 141
+        _discard_output()
     except OSError as error:
         code = _report(error, 1)
     except KeyboardInterrupt:
         code = _report("interrupted", 130)
     sys.exit(code)
+
+
+def print_row(*columns: object) -> None:
+    """Print results as one line, its columns parted by tabs.
+
+    Control characters within a column, as file names may hold, are shown as escapes.
+    """
+    print("\t".join(_one_line(column) for column in columns), flush=True)
+
+
+def print_json(values: Any) -> None:
+    """Print a JSON value on one line, with escapes where the output's encoding needs them."""
+    text = json.dumps(values, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(values)
+    print(text, flush=True)
+
+
+def print_error(error: object) -> None:
+    """Print on stderr, as one line, what could not be done."""
+    _tell(f"error: {_one_line(error)}")
+
+
+def print_note(note: object) -> None:
+    """Print on stderr, as one line, what a user should know about what was done."""
+    _tell(f"note: {_one_line(note)}")
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # nobody reads it; the results go on
+        print(line, file=sys.stderr, flush=True)
+
+
+def _one_line(text: object) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def _prepare_streams() -> None:
+    """Make the standard streams such that no character and no closed stream makes printing fail.
+
+    A closed one is replaced by the null device, also its descriptor: else the next file that is opened would
+    take its place, and libraries would write their messages into it. Warnings of ours become notes.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and (
+            stream.errors == "strict" or stream.encoding.lower() not in ("utf-8", "utf8")
+        ):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be in no encoding at all
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if issubclass(category, VisionWarning):
+            print_note(message)
+        else:
+            usual(message, category, *rest)
+
+    warnings.showwarning = show
+
+
+def _discard_output() -> None:
+    """Send what is left to print to the null device: the interpreter would fail to flush it at its end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def keep_freed_memory() -> None:
@@ -66,6 +151,9 @@ def command_line() -> str:
 
 
 def _report(error: object, code: int) -> int:
-    sys.stdout.flush()
-    print(f"error: {error}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()
+    _tell(f"error: {error}")
     return code

@@ -7,6 +7,10 @@ class VisionError(Exception):
     exit_code = 1
 
 
+class VisionWarning(UserWarning):
+    """What was left out of a result that is given all the same; scripts print it as one line."""
+
+
 class UsageError(VisionError, ValueError):
     """A request that cannot be carried out as given."""
 

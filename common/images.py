@@ -1,10 +1,10 @@
 """Reading pictures safely, and the preprocessing that a checkpoint carries."""
 
-import glob
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,41 @@ from PIL import Image, ImageOps
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from common.errors import ImageError, UsageError
+from common.errors import ImageError, UsageError, VisionError
 
 ImageSource = str | os.PathLike[str] | Image.Image
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-PIXELS = 2
+FORMATS = (
+    "JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "ICO", "PCX", "PSD", "QOI", "DDS",
+    "SGI", "TGA",
+)  # fmt: skip
+"""What Pillow may open, in the order in which it tries them. Never EPS or other PostScript: Pillow hands
+that to Ghostscript, so that a stranger's file, whatever its name, would run as a program."""
+# fmt: off
+_UNREAD = frozenset({
+    ".heic", ".heif", ".hif", ".jxl", ".svg", ".svgz", ".eps", ".ps", ".wmf", ".emf", ".exr", ".hdr", ".xcf",
+    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw",
+})
+IMAGE_SUFFIXES = _UNREAD | {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".pfm", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ico", ".pcx",
+    ".psd", ".qoi", ".dds", ".sgi", ".rgb", ".rgba", ".bw", ".tga",
+}
+# fmt: on
+"""Of pictures in folders; also of those in formats that are not read, so that reading them says so."""
+PIXELS = 3
 """Raised whenever the same file gives other pixels, so that cached features are computed again."""
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused as decompression bombs (Pillow's own error limit)."""
+
+Image.preinit()  # the first of FORMATS; else the first picture opened loads every plug-in of Pillow
 
 
 def load_image(source: ImageSource, at_least: int = 0) -> Image.Image:
     """Open one picture as upright 8-bit RGB.
 
-    Handles EXIF rotation, CMYK, palettes, 16-bit grey and the first frame of an animation; transparent
-    pixels are laid on white.
+    Handles EXIF rotation, CMYK, palettes, 16-bit, 32-bit and floating-point grey (see `_to_bytes`) and the
+    first frame of an animation; transparent pixels are laid on white.
 
     Args:
         source: a path, or a Pillow image (which is not changed).
@@ -41,74 +60,86 @@ def load_image(source: ImageSource, at_least: int = 0) -> Image.Image:
         ImageError: the file is missing, empty, truncated, no picture, or larger than `MAX_PIXELS`.
     """
     if isinstance(source, Image.Image):
-        return _to_rgb(source)
+        with blamed_on(getattr(source, "filename", "") or "the picture"):
+            return _to_rgb(source)
     path = Path(source)
-    try:
+    with blamed_on(path):
         if not path.is_file():
             raise ImageError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty (0 bytes); copy it again")
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             if at_least:
                 image.draft("RGB", (2 * at_least, 2 * at_least))
             return _to_rgb(image)
-    except ImageError:
+
+
+@contextmanager
+def blamed_on(source: object, kind: type[ImageError] = ImageError) -> Iterator[None]:
+    """Around the decoding of `source`: whatever goes wrong becomes a `kind` that names it.
+
+    Decoders meet damage with exceptions of every type, and one bad file must not end a run over many.
+
+    Raises:
+        ImageError: as said. The project's own errors pass.
+    """
+    try:
+        yield
+    except VisionError:
         raise
     except Image.DecompressionBombError:
-        raise ImageError(f"{path}: more than {MAX_PIXELS:,} pixels; scale the picture down first") from None
+        raise kind(f"{source}: more than {MAX_PIXELS:,} pixels; scale the picture down first") from None
     except Image.UnidentifiedImageError:
-        raise ImageError(f"{path}: not a picture that Pillow can read, whatever its name says") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"{path}: damaged picture ({error}); copy or export it again") from None
+        suffix = Path(str(source)).suffix.lower()
+        if suffix in _UNREAD:
+            raise kind(f"{source}: {suffix} is not read; convert it to JPEG or PNG first") from None
+        raise kind(f"{source}: not a picture that can be read, whatever its name says") from None
+    except MemoryError:
+        raise kind(f"{source}: needs more memory than there is; scale it down first") from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise kind(f"{source}: cannot be read ({error.strerror})") from None
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise kind(f"{source}: damaged ({message}); copy or export it again") from None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     image = ImageOps.exif_transpose(image)  # a copy
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I;16") or image.mode == "I":
-        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return Image.fromarray((wide / 257).round().astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        wide = np.nan_to_num(np.asarray(image))
-        scale = 255.0 if wide.max(initial=0) <= 1 else 1.0
-        return Image.fromarray((wide * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB")
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
 
 
-def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Expand files, glob patterns and folders (searched recursively) into picture paths, sorted, each once.
+def _to_bytes(values: np.ndarray) -> np.ndarray:
+    """Grey of 16 or 32 bits or floats (H, W) -> uint8 (H, W), by the range that the values really have.
 
-    A named file is kept whatever its suffix, even when it does not exist: reading it then reports it.
-
-    Raises:
-        ImageError: a folder or a pattern that holds no picture.
-        UsageError: no path at all.
+    Integers count as 8, 10, 12 or 16 bits, whichever is the least that holds them; floats up to 1 as shares
+    of white, whole ones as such integers. Any other range is stretched from its lowest value, black, to its
+    highest, white. One value of a thousand may lie outside at either end, as hot pixels do. NaN is black.
     """
-    found: dict[Path, None] = {}
-    for given in paths:
-        path = Path(given)
-        if path.is_dir():
-            inside = [
-                p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
-            ]
-            if not inside:
-                raise ImageError(f"{path}: no pictures in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        elif not path.exists() and any(c in str(given) for c in "*?["):
-            inside = [Path(p) for p in sorted(glob.glob(str(given), recursive=True)) if Path(p).is_file()]
-            if not inside:
-                raise ImageError(f"{given}: nothing matches this pattern")
-        else:
-            inside = [path]
-        found.update(dict.fromkeys(inside))
-    if not found:
-        raise UsageError("no pictures given; name files, patterns or folders")
-    return list(found)
+    known = values if values.dtype.kind in "iu" else values[np.isfinite(values)]
+    known = known.ravel()[:: max(1, known.size // 2**20)]
+    low, high = np.quantile(known, (0.001, 0.999), method="nearest").tolist() if known.size else (0, 1)
+    whole = values.dtype.kind in "iu" or bool((known == known.round()).all())
+    if 0 <= low <= high <= 1 and values.dtype.kind == "f":
+        low, high = 0, 1
+    elif 0 <= low <= high <= 65535 and whole:
+        low, high = 0, next(most for most in (255, 1023, 4095, 65535) if high <= most)
+    elif low == high:
+        low -= 1
+    wide = values.astype(np.float64 if values.dtype == np.int32 else np.float32)
+    np.nan_to_num(wide, copy=False, nan=low)
+    wide.clip(low, high, out=wide)
+    wide -= low
+    wide *= 255 / (high - low)
+    return wide.round(out=wide).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -145,14 +176,16 @@ class Preprocess:
     def _fit(self, source: ImageSource | np.ndarray) -> np.ndarray:
         """uint8 (height, width, 3). On photos torch's antialiased resize of bytes differs from Pillow's by 1
         in three values of a thousand; it takes a fifth of the time and starts no threads."""
+        given = source
         if not isinstance(source, np.ndarray):
             source = np.asarray(load_image(source, at_least=max(self.height, self.width)))
         if source.shape[:2] == (self.height, self.width):
             return source
-        pixels = torch.from_numpy(np.require(source, requirements="W")).permute(2, 0, 1)
-        mode = InterpolationMode(self.interpolation)
-        fitted = F.resize(pixels, [self.height, self.width], interpolation=mode, antialias=True)
-        return fitted.permute(1, 2, 0).numpy()
+        with blamed_on("the picture" if isinstance(given, np.ndarray | Image.Image) else given):
+            pixels = torch.from_numpy(np.require(source, requirements="W")).permute(2, 0, 1)
+            mode = InterpolationMode(self.interpolation)
+            fitted = F.resize(pixels, [self.height, self.width], interpolation=mode, antialias=True)
+            return fitted.permute(1, 2, 0).numpy()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` is the inverse."""

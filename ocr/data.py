@@ -17,7 +17,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from common.errors import DataError, ImageError, UsageError
-from common.images import IMAGE_SUFFIXES
+from common.images import FORMATS, IMAGE_SUFFIXES, blamed_on
 from common.reading import Dropped, read_text
 from common.training import epochs_trained
 from ocr.charset import Charset, composed, steps_needed
@@ -72,7 +72,7 @@ class TextLine:
         """uint8 (H, W). Raises ImageError."""
         if isinstance(self.source, Path):
             return grey(self.source)
-        with Image.open(self.source.open()) as image:
+        with blamed_on(self.source.name), Image.open(self.source.open(), formats=FORMATS) as image:
             return grey(image)
 
 
@@ -183,11 +183,11 @@ def _check(source: Path | LmdbRecord, text: str) -> tuple[str, tuple[int, int]]:
     if not text:
         return "no text", (0, 0)
     try:
-        with Image.open(source if isinstance(source, Path) else source.open()) as image:
+        with Image.open(source if isinstance(source, Path) else source.open(), formats=FORMATS) as image:
             return "", image.size
     except FileNotFoundError:
         return "the file is missing", (0, 0)
-    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # decoders meet damage with exceptions of every type
         return "not a picture", (0, 0)
 
 

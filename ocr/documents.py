@@ -85,14 +85,14 @@ def _pdf_pages(path: Path, password: str | None) -> Iterator[tuple[str, ImageSou
 
 def _tiff_pages(path: Path) -> Iterator[tuple[str, ImageSource | ImageError]]:
     try:
-        with Image.open(path) as image:
-            pages = _page_numbers(image) if image.format == "TIFF" else []
+        with Image.open(path, formats=("TIFF",)) as image:
+            pages = _page_numbers(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         pages = []
     if len(pages) < 2:
         yield str(path), path  # whoever loads it says what is wrong with it
         return
-    with Image.open(path) as image:
+    with Image.open(path, formats=("TIFF",)) as image:
         for number, frame in enumerate(pages, 1):
             name = f"{path}#{number}"
             try:

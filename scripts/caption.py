@@ -7,8 +7,6 @@ Prints one line a picture, its path, a tab and the caption. A picture that canno
 stderr, the others are captioned all the same, and the exit code is 1.
 """
 
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +14,11 @@ from typing import Annotated
 import tyro
 
 from captioning import Caption, Captioner
-from common.cli import run
+from common.cli import print_error, print_json, print_row, run
 from common.device import Precision
 from common.errors import ImageError, UsageError
-from common.images import find_images
+from common.files import find_files
+from common.images import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +63,7 @@ def main(config: Config) -> int:
         raise UsageError(f"--groups {config.groups}: must divide --beam-size, {config.beam_size}")
     if min(config.no_repeat_ngram, config.diversity) < 0:
         raise UsageError("--no-repeat-ngram and --diversity must be at least 0")
-    paths = find_images(config.paths)
+    paths, failed = find_files(config.paths, IMAGE_SUFFIXES, "pictures")
     if config.attention is not None and len(paths) != 1:
         raise UsageError(f"--attention draws one picture, and {len(paths)} were given")
     captioner = Captioner.from_pretrained(config.model, config.device, config.precision)
@@ -79,10 +78,9 @@ def main(config: Config) -> int:
         diversity=config.diversity,
         workers=config.workers,
     )
-    failed = False
     for path, caption in zip(paths, found, strict=True):
         if isinstance(caption, ImageError):
-            print(f"error: {caption}", file=sys.stderr)
+            print_error(caption)
             failed = True
             continue
         ranked = (caption, *caption.alternatives)
@@ -91,9 +89,10 @@ def main(config: Config) -> int:
                 {"caption": c.text, "log_prob": round(c.log_prob, 4), "score": round(c.score, 4)}
                 for c in ranked
             ]
-            print(json.dumps({"path": str(path), **best[0], "n_best": best}, ensure_ascii=False), flush=True)
+            print_json({"path": str(path), **best[0], "n_best": best})
         else:
-            print("\n".join(f"{path}\t{c.text}" for c in ranked), flush=True)
+            for c in ranked:
+                print_row(path, c.text)
         if config.attention is not None:
             draw(captioner, path, caption, config.attention)
     return int(failed)

@@ -8,8 +8,6 @@ and text. A picture or page that cannot be read is reported on stderr, the other
 the exit code is 1.
 """
 
-import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +15,11 @@ from typing import Annotated
 
 import tyro
 
-from common.cli import run
+from common.cli import print_error, print_json, print_row, run
 from common.device import Precision
 from common.errors import ImageError, UsageError
-from common.images import ImageSource, find_images
+from common.files import find_files
+from common.images import IMAGE_SUFFIXES, ImageSource, blamed_on
 from ocr.ctc import Reading
 from ocr.documents import open_pages
 from ocr.language import CharacterNgrams, LanguageModel
@@ -64,25 +63,24 @@ class Config:
 
 def main(config: Config) -> int:
     """Read each picture; 1 if one could not be read."""
-    paths = find_images(config.paths)
+    paths, failed = find_files(config.paths, IMAGE_SUFFIXES | {".pdf"}, "pictures")
     if config.overlay is not None and (config.line or len(paths) != 1):
         raise UsageError("--overlay draws one page: give one path, and no --line")
     if config.words is not None and config.beam_size == 1:
         raise UsageError("--words needs a beam: give a --beam-size above 1")
     reader = TextReader.from_pretrained(config.model, config.device, config.precision)
     model = _language(config.words, reader.model) if config.words else None
-    failed = False
     for name, found in (read_lines if config.line else read_pages)(config, reader, paths, model):
         if isinstance(found, ImageError):
-            print(f"error: {found}", file=sys.stderr)
+            print_error(found)
             failed = True
         elif config.json:
-            print(json.dumps(plain(name, found), ensure_ascii=False), flush=True)
+            print_json(plain(name, found))
         elif config.line:
-            print(f"{name}\t{found.text}", flush=True)
+            print_row(name, found.text)
         else:
             if len(paths) > 1 or name != str(paths[0]):
-                print(f"==> {name} <==")
+                print_row(f"==> {name} <==")
             print(found.text, flush=True)
     return int(failed)
 
@@ -116,13 +114,14 @@ def read_pages(
             yield name, image
             continue
         try:
-            page = reader.read(
-                image,
-                beam_size=config.beam_size,
-                language_model=model,
-                min_confidence=config.min_confidence,
-                batch_size=config.batch_size,
-            )
+            with blamed_on(name):
+                page = reader.read(
+                    image,
+                    beam_size=config.beam_size,
+                    language_model=model,
+                    min_confidence=config.min_confidence,
+                    batch_size=config.batch_size,
+                )
         except ImageError as error:
             yield name, error
             continue

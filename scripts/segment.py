@@ -7,18 +7,17 @@ Prints the share of each class. With --out it writes NAME.labels.png (class ids 
 NAME.overlay.png (the picture under its classes, with a legend) for each picture.
 """
 
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from common.cli import run
+from common.cli import print_error, print_json, print_row, run
 from common.device import Precision
 from common.errors import ImageError, UsageError
-from common.images import find_images
+from common.files import find_files
+from common.images import IMAGE_SUFFIXES
 from segmentation import Segmenter
 
 
@@ -42,18 +41,17 @@ class Config:
 
 def main(config: Config) -> int:
     """Segment each picture; 1 if one could not be read."""
-    paths = find_images(config.paths)
+    paths, failed = find_files(config.paths, IMAGE_SUFFIXES, "pictures")
     names = _names(paths) if config.out else {}
     segmenter = Segmenter.from_pretrained(config.model, config.device, config.precision)
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
-    code = 0
     for path in paths:
         try:
             found = segmenter.segment(path)
         except ImageError as error:
-            print(f"error: {error}", file=sys.stderr)
-            code = 1
+            print_error(error)
+            failed = True
             continue
         files = {}
         if config.out is not None:
@@ -65,13 +63,11 @@ def main(config: Config) -> int:
         if config.json:
             shares = {name: round(share, 4) for name, share in found.shares.items()}
             written = {kind: str(file) for kind, file in files.items()}
-            print(
-                json.dumps({"image": str(path), "shares": shares, **written}, ensure_ascii=False), flush=True
-            )
+            print_json({"image": str(path), "shares": shares, **written})
         else:
             shown = ", ".join(f"{name} {share:.1%}" for name, share in found.shares.items())
-            print(f"{path}\t{shown}", flush=True)
-    return code
+            print_row(path, shown)
+    return int(failed)
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:

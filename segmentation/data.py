@@ -18,7 +18,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from common.errors import DataError, ImageError, UsageError
-from common.images import IMAGE_SUFFIXES, Preprocess, load_image
+from common.images import FORMATS, IMAGE_SUFFIXES, Preprocess, load_image
 from common.reading import Dropped, read_text
 from common.training import EpochSampler, epochs_trained
 from segmentation.images import fitted
@@ -90,7 +90,7 @@ def read_scenes(data: Path, split: str, classes: int, ignore_label: int) -> list
         try:
             if stems[picture.stem] > 1:
                 raise DataError("several pictures for one label, ")
-            with Image.open(picture) as opened:
+            with Image.open(picture, formats=FORMATS) as opened:
                 size, orientation = opened.size, _orientation(opened)
             if orientation != 1:
                 size = load_image(picture).size
@@ -118,7 +118,7 @@ def read_scenes(data: Path, split: str, classes: int, ignore_label: int) -> list
         except DataError as error:
             reason, _, detail = str(error).partition(", ")
             dropped.add(reason, f"{picture.name} {detail}".strip())
-        except (ImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        except Exception:  # decoders meet damage with exceptions of every type
             dropped.add("damaged picture", picture.name)
     summary = f"{split}: {len(scenes):,} pictures\n{dropped}"
     if not scenes:
@@ -146,15 +146,15 @@ def read_label(file: Path, turn: Image.Transpose | None = None) -> np.ndarray:
     if not file.is_file():
         raise DataError("label is missing")
     try:
-        with Image.open(file) as opened:
+        with Image.open(file, formats=FORMATS) as opened:
             if opened.mode not in ("L", "P", "1", "I;16", "I"):
                 raise DataError(
                     f"label is a colour picture; save class ids as 8-bit grey or palette, mode {opened.mode}"
                 )
             return np.asarray(opened if turn is None else opened.transpose(turn)).astype(np.int64)
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:
         raise DataError(f"label is damaged, {error}") from None
 
 

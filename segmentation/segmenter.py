@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from common.device import Precision, autocast, pick_device, pick_precision
 from common.errors import ImageError
-from common.images import ImageSource, load_image
+from common.images import ImageSource, blamed_on, load_image
 from segmentation.images import fitted
 from segmentation.model import SegmentationModel, upsample
 
@@ -69,12 +70,13 @@ class Segmenter:
         found: list[Segmentation | ImageError] = []
         for image in images:
             try:
-                picture = load_image(image)
+                with blamed_on("the picture" if isinstance(image, Image.Image) else image):
+                    picture = load_image(image)
+                    preprocess = fitted(self.model.encoder.preprocess, *picture.size)
+                    labels = self.predict(preprocess(picture)[None], picture.height, picture.width)[0]
             except ImageError as error:
                 found.append(error)
                 continue
-            preprocess = fitted(self.model.encoder.preprocess, *picture.size)
-            labels = self.predict(preprocess(picture)[None], picture.height, picture.width)[0]
             found.append(Segmentation(labels.to("cpu", torch.uint8).numpy(), tuple(self.model.classes)))
         return found
 

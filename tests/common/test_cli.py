@@ -1,3 +1,5 @@
+import json
+import os
 import platform
 import subprocess
 import sys
@@ -29,3 +31,76 @@ def test_freed_memory_is_used_again():
     found = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True)
     usual, kept = map(int, found.stdout.split())
     assert kept < usual / 10
+
+
+PRINTS = """
+import sys, warnings
+from dataclasses import dataclass
+from common.cli import print_error, print_json, print_row, run
+from common.errors import VisionWarning
+
+@dataclass
+class Config:
+    lines: int = 1
+
+def main(config):
+    print_error("bad\\npicture \\x1b[2J")
+    warnings.warn("two frames left out", VisionWarning)
+    assert sys.stdin.read() == ""
+    for _ in range(config.lines):
+        print_row("caf\\udce9\\n\\u00e9", "a cup")
+        print_json({"path": "caf\\udce9 \\u00e9"})
+
+run(main, Config, None)
+"""
+
+
+def printed(*arguments, shell="", **environment):
+    """Run PRINTS; `shell` says what becomes of its streams."""
+    command = f'"{sys.executable}" -c "$PRINTS" {" ".join(arguments)} {shell}'
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        env={**os.environ, "PRINTS": PRINTS, "PYTHONIOENCODING": "utf-8:strict", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "row"),
+    [
+        ("utf-8:strict", "caf\\udce9\\n\u00e9\ta cup".encode()),
+        ("utf-8:surrogateescape", b"caf\xe9\\n\xc3\xa9\ta cup"),  # as in C.UTF-8: the name's own bytes
+        ("ascii:strict", b"caf\\udce9\\n\\xe9\ta cup"),
+        ("ascii:surrogateescape", b"caf\\udce9\\n\\xe9\ta cup"),
+    ],
+)
+def test_any_name_is_printed_in_any_encoding(encoding, row):
+    done = printed(PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == row
+    assert json.loads(second) == {"path": "caf\udce9 \u00e9"}
+    assert done.stderr.splitlines() == [b"error: bad\\npicture \\x1b[2J", b"note: two frames left out"]
+
+
+@pytest.mark.parametrize("shell", ["2>&-", "<&-", "2>&- <&-", "2>/dev/full"])
+def test_closed_streams_change_no_result(shell):
+    done = printed(shell=shell)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert b"bad" not in done.stdout
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    done = printed("--lines", "20000", shell="| head -1")
+    assert (done.returncode, len(done.stdout.splitlines())) == (141, 1)
+    assert len(done.stderr.splitlines()) == 2  # nothing besides what is told anyway
+
+
+@pytest.mark.parametrize("shell", [">/dev/full", ">&-"])
+def test_an_output_that_takes_nothing_gives_one_line_at_most(shell):
+    done = printed(shell=shell)
+    assert done.returncode == (1 if "full" in shell else 0)
+    assert len(done.stderr.splitlines()) == (3 if "full" in shell else 2)

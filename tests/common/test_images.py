@@ -1,3 +1,4 @@
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -7,8 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from common.errors import ImageError, UsageError
-from common.images import Preprocess, find_images, load_image, read_batches
+from common.errors import ImageError
+from common.images import IMAGE_SUFFIXES, Preprocess, load_image, read_batches
 
 PREPROCESS = Preprocess(32, 48, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -158,23 +159,96 @@ def test_a_batch_of_only_bad_pictures_is_empty(tmp_path):
     assert (batch.indices, len(batch.images), list(batch.errors)) == ([], 0, [0])
 
 
-def test_find_images_takes_files_folders_and_patterns_once(tmp_path):
-    names = ["b.JPG", "a.png", "sub folder/\u00e9t\u00e9.webp", "notes.txt"]
-    (tmp_path / "sub folder").mkdir()
-    for name in names:
-        (tmp_path / name).write_bytes(b"x")
-    expected = [tmp_path / "a.png", tmp_path / "b.JPG", tmp_path / "sub folder/\u00e9t\u00e9.webp"]
-    assert find_images([tmp_path]) == expected
-    assert find_images([tmp_path / "b.JPG", tmp_path]) == [expected[1], expected[0], expected[2]]
-    assert find_images([str(tmp_path / "*.png")]) == [tmp_path / "a.png"]
-    assert find_images([tmp_path / "gone.png"]) == [tmp_path / "gone.png"]  # reading it will say so
+def photo(width=60, height=40) -> np.ndarray:
+    """Grey from black to white, float 0 to 1."""
+    return np.linspace(0, 1, width * height, dtype=np.float32).reshape(height, width)
 
 
-def test_find_images_says_what_is_empty(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(ImageError, match="no pictures in this folder"):
-        find_images([tmp_path])
-    with pytest.raises(ImageError, match="nothing matches"):
-        find_images([str(tmp_path / "*.png")])
-    with pytest.raises(UsageError, match="no pictures given"):
-        find_images([])
+def ranges(values, **spoilt):
+    """Grey values of a TIFF as `load_image` shows them, with some pixels replaced."""
+    for i, value in enumerate(spoilt.get("by", ())):
+        values.flat[100 * i + 50] = value
+    return np.asarray(load_image(Image.fromarray(values)).convert("L")).astype(int)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        photo(),
+        photo() * 255,
+        (photo() * 255).round(),
+        (photo() * 4095).round(),
+        photo() * 65535,
+        photo() * 12.5,  # metres
+        photo() * 2 - 1,
+        (photo() * 255).astype(np.uint16),
+        (photo() * 1023).astype(np.uint16),
+        (photo() * 4095).astype(np.uint16),
+        (photo() * 65535).astype(np.uint16),
+        (photo() * 65535).astype(np.int32),
+        (photo() * 2e6).astype(np.int32),
+        (photo() * 4000 - 1000).astype(np.int32),  # as scanners write signed numbers
+    ],
+)
+def test_a_picture_is_shown_by_the_range_of_its_values(tmp_path, values):
+    shown = ranges(values.copy())
+    np.testing.assert_allclose(shown, photo() * 255, atol=2)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    assert np.array_equal(np.asarray(load_image(tmp_path / "a.tif").convert("L")), shown)
+
+
+@pytest.mark.parametrize("scale", [1, 255, 4000])
+def test_single_infinite_or_wild_values_decide_nothing(recwarn, scale):
+    usual = ranges(photo() * scale)
+    spoilt = ranges(photo() * scale, by=(np.inf, np.nan, -np.inf, 1e30))
+    assert spoilt.flat[50] == 255
+    assert spoilt.flat[150] == spoilt.flat[250] == 0
+    changed = np.isin(np.arange(usual.size), [50, 150, 250, 350])
+    np.testing.assert_allclose(spoilt.ravel()[~changed], usual.ravel()[~changed], atol=1)
+    assert not recwarn.list
+
+
+def test_values_that_are_all_alike_or_not_there_at_all():
+    for value, shown in ((0.0, 0), (0.5, 128), (1.0, 255), (7.5, 255), (np.nan, 0), (np.inf, 255)):
+        assert set(ranges(np.full((4, 5), value, np.float32)).flat) == {shown}
+    assert set(ranges(np.full((4, 5), -3, np.int32)).flat) == {255}
+
+
+@pytest.mark.parametrize("name", ["a.eps", "a.png", "a.jpg"])
+def test_postscript_reaches_no_other_program(tmp_path, monkeypatch, name):
+    """Pillow would give it to Ghostscript."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / name).write_text(
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n"
+    )
+    with pytest.raises(ImageError, match=r"not a picture|not read; convert it to JPEG or PNG"):
+        load_image(tmp_path / name)
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("x"), NotImplementedError(), MemoryError(), OSError(13, "No")]
+)
+def test_whatever_a_decoder_raises_is_that_files_error(tmp_path, monkeypatch, error):
+    picture().save(tmp_path / "a.png")
+    picture().save(tmp_path / "b.png")
+
+    def fail(image):
+        if str(image.filename).endswith("a.png"):
+            raise error
+        return image.copy()
+
+    monkeypatch.setattr("common.images._to_rgb", fail)
+    (batch,) = read_batches([tmp_path / "a.png", tmp_path / "b.png"], PREPROCESS, batch_size=4)
+    assert batch.indices == [1]
+    assert str(tmp_path / "a.png") in str(batch.errors[0])
+
+
+@pytest.mark.parametrize("suffix", ["avif", "jp2", "ppm", "tga", "ico", "jfif", "mpo"])
+def test_further_formats_are_read(tmp_path, suffix):
+    assert f".{suffix}" in IMAGE_SUFFIXES
+    name = {"jfif": "jpeg", "jp2": "jpeg2000"}.get(suffix, suffix)
+    picture(32, 32).save(tmp_path / f"a.{suffix}", format=name)
+    assert load_image(tmp_path / f"a.{suffix}").size == (32, 32)

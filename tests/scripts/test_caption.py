@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,31 @@ def test_one_bad_picture_does_not_stop_the_others(script, photos, model_folder):
     assert [name in line for name, line in zip(("b.jpg", "c.jpg", "gone.jpg"), errors, strict=True)] == [
         True
     ] * 3
+
+
+def test_folders_of_every_kind(script, photos, model_folder, tmp_path):
+    """New formats are read, what is not read is named, an empty folder stops nothing."""
+    shape_picture("red", "circle").save(photos / "new.avif")
+    (photos / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (photos / "notes.txt").touch()
+    (photos / "empty").mkdir()
+    result = script("caption.py", photos / "empty", photos, photos / "*.gif", "--model", model_folder)
+    assert result.code == 1
+    assert [line.split("\t")[0] for line in result.out.splitlines()] == [
+        str(photos / name) for name in ("a.jpg", "caf\u00e9 2.png", "new.avif", "z.webp")
+    ]
+    told = result.err.splitlines()
+    assert told[0] == f"error: {photos}/empty: no pictures in this folder"
+    assert told[1] == f"error: {photos}/*.gif: nothing matches this pattern"
+    assert told[2].startswith("note: no pictures, so left out of folders: 1 (.txt: 1)")
+    assert told[3] == f"error: {photos}/phone.heic: .heic is not read; convert it to JPEG or PNG first"
+
+
+def test_a_name_in_no_encoding(script, photos, model_folder):
+    shutil.copy(photos / "a.jpg", os.fsencode(photos) + b"/caf\xe9\n.jpg")
+    result = script("caption.py", photos, "--model", model_folder)
+    assert (result.code, result.err) == (0, "")
+    assert [line.split("\t")[0] for line in result.out.splitlines()][2] == f"{photos}/caf\\udce9\\n.jpg"
 
 
 def test_attention_is_drawn(script, photos, model_folder, tmp_path):
