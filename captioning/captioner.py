@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
-from typing_extensions import Unpack
+from typing_extensions import Self, Unpack
 
 from captioning.ensemble import Ensemble
 from captioning.model import CaptionModel
-from common.device import Precision, pick_device, pick_precision
-from common.errors import ImageError
+from common.device import Precision
+from common.errors import ImageError, UsageError
 from common.images import ImageSource, read_batches
+from common.predictor import Predictor, results
 from common.search import Hypothesis, beam_search, reorder, sample
 from common.text import BOS, detokenize
 
@@ -52,7 +53,7 @@ class SearchOptions(TypedDict, total=False):
     """How strongly the groups avoid each other's words."""
 
 
-class Captioner:
+class Captioner(Predictor[CaptionModel]):
     """Captions pictures with a trained model, or with several whose probabilities are averaged.
 
     Args:
@@ -71,11 +72,11 @@ class Captioner:
         device: str = "auto",
         precision: Precision = "auto",
     ) -> None:
-        self.device = pick_device(device)
-        self.precision = pick_precision(precision, self.device)
         models = [model] if isinstance(model, CaptionModel) else list(model)
+        if not models:
+            raise UsageError("no model given")
+        super().__init__(models[0], device, precision)
         self.ensemble = Ensemble(models, self.device, self.precision)
-        self.model = self.ensemble.models[0]
 
     @classmethod
     def from_pretrained(
@@ -83,8 +84,9 @@ class Captioner:
         name: str | Path | Sequence[str | Path],
         device: str = "auto",
         precision: Precision = "auto",
-        **hub: Any,
-    ) -> "Captioner":
+        *,
+        revision: str | None = None,
+    ) -> Self:
         """Load a bundled model, a model or run folder, or `user/name` from the hub; or a list of these.
 
         Raises:
@@ -92,7 +94,7 @@ class Captioner:
             UsageError: models that do not go together.
         """
         names = [name] if isinstance(name, str | Path) else name
-        return cls([CaptionModel.from_pretrained(n, **hub) for n in names], device, precision)
+        return cls([CaptionModel.from_pretrained(n, revision=revision) for n in names], device, precision)
 
     def caption(
         self,
@@ -114,13 +116,7 @@ class Captioner:
         """
         if isinstance(images, str | Path):
             raise TypeError(f"caption() takes a list of pictures: caption([{str(images)!r}])")
-        found = self.caption_each(images, batch_size=batch_size, **options)
-        result = []
-        for item in found:
-            if isinstance(item, ImageError):
-                raise item
-            result.append(item)
-        return result
+        return results(self.caption_each(images, batch_size=batch_size, **options))
 
     def caption_each(
         self,
@@ -132,12 +128,12 @@ class Captioner:
     ) -> Iterator[Caption | ImageError]:
         """As `caption`, one result after the other, in order; an unreadable picture gives its error."""
         for batch in read_batches(images, self.model.encoder.preprocess, batch_size, workers):
-            results: dict[int, Caption | ImageError] = {**batch.errors}
+            captions: dict[int, Caption | ImageError] = {**batch.errors}
             if batch.indices:
                 found = self.search(batch.images, **options)
-                results |= zip(batch.indices, found, strict=True)
-            for index in sorted(results):
-                yield results[index]
+                captions |= zip(batch.indices, found, strict=True)
+            for index in sorted(captions):
+                yield captions[index]
 
     def search(self, images: torch.Tensor, **options: Unpack[SearchOptions]) -> list[Caption]:
         """Beam search for preprocessed pictures (N, 3, H, W)."""

@@ -6,21 +6,19 @@ Notation: N images, K captions an image, L grid places, C channels, T tokens.
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from common.errors import DataError, ImageError, UsageError
-from common.features import FeatureStore, cached_features
+from common.features import FeatureStore
 from common.images import Preprocess, load_image
 from common.reading import Dropped, load_json, read_bytes
 from common.text import BOS, EOS, PAD, Vocabulary, tokenize
-from common.training import EpochSampler
+from common.threads import ahead
 
 
 @dataclass(frozen=True)
@@ -185,18 +183,10 @@ class Pictures:
         """float32 (3, H, W). Raises ImageError."""
         return self.preprocess(self.paths[row])
 
-    def check(self, workers: int) -> list[str | None]:
-        """Read every file once: None, or why it cannot be read."""
-
-        def read(path: Path) -> str | None:
-            try:
-                load_image(path, self.preprocess.height)
-            except ImageError as error:
-                return str(error)
-            return None
-
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            return list(pool.map(read, self.paths))
+    def errors(self, workers: int) -> dict[int, ImageError]:
+        """Read every file once; the position of each that cannot be read, with the reason."""
+        read = ahead(lambda path: load_image(path, self.preprocess.height).size, self.paths, workers, 64)
+        return {i: found for i, found in enumerate(read) if isinstance(found, ImageError)}
 
 
 class CaptionDataset(Dataset[tuple[torch.Tensor, list[list[int]], int | str]]):
@@ -241,91 +231,3 @@ def collate(items: Sequence[tuple[torch.Tensor, list[list[int]], int | str]]) ->
         for k, ids in enumerate(image_captions):
             tokens[n, k, : len(ids)] = torch.tensor(ids)
     return CaptionBatch(torch.stack(features), tokens, list(image_ids))
-
-
-class CaptionData(pl.LightningDataModule):
-    """Train and val parts of a captioned set, with the features of a frozen encoder, or pictures for another.
-
-    Args:
-        parts: `train` and `val`.
-        vocabulary: gives words their numbers.
-        encoder: where it is frozen, its features are cached.
-        cache: folder of the feature cache.
-        batch_size: images a step over all processes.
-        workers: loading processes.
-        max_length: words a caption.
-        seed: of the order of training.
-        device: where features are computed.
-    """
-
-    def __init__(
-        self,
-        parts: dict[str, list[CaptionedImage]],
-        vocabulary: Vocabulary,
-        encoder: Any,
-        cache: Path,
-        *,
-        batch_size: int,
-        workers: int,
-        max_length: int,
-        seed: int,
-        device: str,
-    ) -> None:
-        super().__init__()
-        self.parts, self.vocabulary, self.encoder, self.cache = parts, vocabulary, encoder, cache
-        self.batch_size, self.workers, self.max_length = batch_size, workers, max_length
-        self.seed, self.device = seed, device
-        self.datasets: dict[str, CaptionDataset] = {}
-
-    def prepare_data(self) -> None:
-        """Fill the feature cache, in one process only."""
-        for name in self.parts:
-            if self.encoder.frozen:
-                for error in self._features(name)[2]:
-                    print(f"  {name}: left out {error}", flush=True)
-
-    def _features(self, name: str) -> tuple[FeatureStore, dict[int, range], list[str]]:
-        paths = [image.path for image in self.parts[name]]
-        return cached_features(
-            paths, self.encoder, self.cache / name, workers=self.workers, device=self.device
-        )
-
-    def setup(self, stage: str) -> None:
-        """Open the cache and number the captions."""
-        for name, images in self.parts.items():
-            if self.encoder.frozen:
-                found, rows, _ = self._features(name)
-                store: FeatureStore | Pictures = found
-                readable = [i for i in range(len(images)) if i in rows]
-                kept = {new: rows[old][0] for new, old in enumerate(readable)}
-            else:
-                store = Pictures([image.path for image in images], self.encoder.preprocess)
-                errors = store.check(self.workers)
-                print("".join(f"  {name}: left out {e}\n" for e in errors if e), end="", flush=True)
-                readable = [i for i, error in enumerate(errors) if error is None]
-                kept = dict(enumerate(readable))
-            chosen = [images[i] for i in readable]
-            self.datasets[name] = CaptionDataset(chosen, store, kept, self.vocabulary, self.max_length)
-
-    def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Any]:
-        world = self.trainer.world_size if self.trainer else 1
-        if self.batch_size % world:
-            raise UsageError(f"--batch-size {self.batch_size}: must be a multiple of the {world} processes")
-        dataset = self.datasets[name]
-        sampler = EpochSampler(len(dataset), self.seed, shuffle=shuffle, trainer=self.trainer)
-        return DataLoader(
-            dataset,
-            self.batch_size // world,
-            sampler=sampler,
-            num_workers=self.workers,
-            collate_fn=collate,
-            persistent_workers=self.workers > 0,
-        )
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled."""
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Each image once."""
-        return self._loader("val", shuffle=False)

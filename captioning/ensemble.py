@@ -24,12 +24,10 @@ class Ensemble:
         precision: bf16 or fp32.
 
     Raises:
-        UsageError: no model, or models that do not go together.
+        UsageError: models that do not go together.
     """
 
     def __init__(self, models: Sequence[CaptionModel], device: torch.device, precision: Any) -> None:
-        if not models:
-            raise UsageError("no model given")
         self.models = [model.eval().to(device) for model in models]
         first = self.models[0]
         for model in self.models[1:]:

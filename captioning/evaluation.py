@@ -1,30 +1,26 @@
 """Score a captioner on a captioned set: what `scripts/evaluate_captioning.py` calls."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from captioning.captioner import Captioner
 from captioning.data import read_captions
 from captioning.gallery import Entry, write_gallery
 from captioning.metrics import CiderD, evaluate_captions, extra_metrics
-from common.cli import command_line
-from common.device import Precision
 from common.errors import ImageError, UsageError
+from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
 from common.pretrained import parameter_count
 from common.text import tokenize
+from common.writing import check_folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
+class EvaluationConfig(EvaluationFlags):
     """Flags of the evaluation."""
 
     data: Path
     """Folder with pictures and captions, in any layout that training reads."""
-    split: str = "val"
-    """Which part of it."""
     model: tuple[str, ...] = ("rooms",)
     """A bundled model, a model or run folder, or user/name on the hub; several are averaged."""
     beam_size: int = 5
@@ -33,31 +29,23 @@ class EvaluationConfig:
     """0 ranks captions by probability, 1 by mean log-probability a word."""
     no_repeat_ngram: int = 0
     """No caption says the same so many words twice; 0 allows it."""
-    report: Path | None = None
-    """JSON file to write: the scores, how they were made, and every caption."""
     gallery: Path | None = None
     """HTML page to write: pictures, captions, references and scores, best first."""
     batch_size: int = 32
     """Pictures at a time."""
     workers: int = 2
     """Threads that read pictures."""
-    limit: int = 0
-    """Only the first so many pictures; 0 is all."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    precision: Precision = "auto"
-    """auto (bf16 where the hardware has it), bf16 or fp32."""
 
 
 def evaluate(config: EvaluationConfig) -> int:
     """Caption, score, print and write the report; 1 if a picture could not be read."""
     extra, missing = extra_metrics()
-    print("\n".join(missing), flush=True) if missing else None
+    if missing:
+        print("\n".join(missing), flush=True)
     if config.beam_size < 1:
         raise UsageError(f"--beam-size {config.beam_size}: must be at least 1")
-    for flag, file in (("--report", config.report), ("--gallery", config.gallery)):
-        if file is not None and not file.resolve().parent.is_dir():
-            raise UsageError(f"{flag} {file}: its folder does not exist")
+    check_folder("--report", config.report)
+    check_folder("--gallery", config.gallery)
     captioner = Captioner.from_pretrained(config.model, config.device, config.precision)
     images = read_captions(config.data, config.split)
     images = images[: config.limit] if config.limit else images
@@ -73,36 +61,30 @@ def evaluate(config: EvaluationConfig) -> int:
         )
     )
     seconds = time.monotonic() - started
-    errors = [str(item) for item in found if isinstance(item, ImageError)]
-    for error in errors:
-        print(f"left out {error}")
+    errors = [item for item in found if isinstance(item, ImageError)]
+    left_out(errors)
     told = [(i, c) for i, c in zip(images, found, strict=True) if not isinstance(c, ImageError)]
     if not told:
         raise ImageError("none of the pictures could be read")
     captions = [tokenize(caption.text) for _, caption in told]
     references = [[tokenize(c) for c in image.captions] for image, _ in told]
     scores = evaluate_captions(captions, references, extra)
-    report: dict[str, Any] = {
+    report = {
         **{name: round(score, 2) for name, score in scores.items()},
         "num_images": len(told),
         "num_unreadable": len(errors),
         "seconds": round(seconds, 2),
+        **facts(config, captioner),
         "model": " ".join(config.model),
         "decoder": captioner.model.config.kind,
         "cell": captioner.model.config.cell,
         "parameters": sum(parameter_count(model) for model in captioner.ensemble.models),
-        "minutes": captioner.model.info.get("minutes", ""),
-        "seed": captioner.model.info.get("seed", ""),
-        "data": config.data.name,
-        "split": config.split,
         "beam_size": config.beam_size,
         "length_penalty": config.length_penalty,
         "no_repeat_ngram": config.no_repeat_ngram,
-        "precision": captioner.precision,
         "left_out": missing,
-        "command": command_line(),
     }
-    print("\n".join(f"{name:16} {value}" for name, value in report.items()))
+    show(report)
     if config.gallery is not None:
         each = 100 * CiderD(references).scores(captions)
         entries = [
@@ -110,17 +92,14 @@ def evaluate(config: EvaluationConfig) -> int:
             for (image, caption), score in zip(told, each, strict=True)
         ]
         write_gallery(entries, f"{report['data']} {config.split}, {report['model']}", config.gallery)
-    if config.report is not None:
-        report["captions"] = [
-            {
-                "image_id": image.image_id,
-                "file": image.path.name,
-                "caption": caption.text,
-                "log_prob": round(caption.log_prob, 4),
-            }
-            for image, caption in told
-        ]
-        aside = config.report.with_name(f"{config.report.name}.tmp")
-        aside.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
-        aside.replace(config.report)
+    details = [
+        {
+            "image_id": image.image_id,
+            "file": image.path.name,
+            "caption": caption.text,
+            "log_prob": round(caption.log_prob, 4),
+        }
+        for image, caption in told
+    ]
+    write_report({**report, "captions": details}, config.report)
     return 1 if errors else 0

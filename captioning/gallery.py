@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.images import load_image
+from common.writing import write_aside
 
 _SIDE = 320  # pixels of a picture's longer side
 _STYLE = """
@@ -47,9 +48,8 @@ def write_gallery(entries: Sequence[Entry], title: str, out: Path) -> None:
         f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>"
         f"<p>{len(cards):,} pictures, best caption first</p><main>{''.join(cards)}</main></html>"
     )
-    aside = out.with_name(f"{out.name}.tmp")
-    aside.write_text(page, encoding="utf-8")
-    aside.replace(out)
+    with write_aside(out) as aside:
+        aside.write_text(page, encoding="utf-8")
 
 
 def _data_url(path: Path) -> str:

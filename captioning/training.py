@@ -1,27 +1,27 @@
 """Train a captioner from flags: what `scripts/train_captioning.py` calls."""
 
-import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
-from captioning.data import CaptionData, CaptionedImage, read_captions
+from captioning.data import CaptionDataset, CaptionedImage, Pictures, collate, read_captions
 from captioning.model import CaptionModel, DecoderConfig, DecoderKind
 from captioning.self_critical import Baseline, SelfCriticalSystem
 from captioning.system import CaptioningSystem
 from common.cli import command_line
-from common.encoder import DEFAULT_ENCODER, Encoder
 from common.errors import UsageError
-from common.features import cache_directory
+from common.features import FeatureFlags, cached_features
+from common.loading import PartsData
 from common.recurrent import CellKind
 from common.text import Vocabulary, tokenize
 from common.training import TrainConfig, fit, prepare_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptioningConfig(TrainConfig):
+class CaptioningConfig(FeatureFlags, TrainConfig):
     """Flags of captioning."""
 
     data: Path
@@ -31,12 +31,6 @@ class CaptioningConfig(TrainConfig):
     once, at the start."""
     cell: CellKind = "lstm"
     """lstm, gru or rnn."""
-    encoder: str = DEFAULT_ENCODER
-    """Any convolutional backbone of timm; it stays frozen without --finetune-encoder."""
-    encoder_weights: str | None = None
-    """File with the encoder's weights (safetensors, or a checkpoint that torch reads with weights_only)."""
-    image_size: int = 0
-    """Side of the encoder's input in pixels; 0 is the backbone's own."""
     hidden_size: int = 512
     """Units of the RNN."""
     embedding_size: int = 256
@@ -63,8 +57,6 @@ class CaptioningConfig(TrainConfig):
     """With --self-critical: mean (of the image's other samples) or greedy."""
     samples: int = 5
     """With --self-critical: captions drawn an image."""
-    cache: Path | None = None
-    """Folder for the encoder's features; by default under ~/.cache/visionrnn."""
     description: str = ""
     """What the data set is and its terms, for the model card."""
 
@@ -80,7 +72,6 @@ def train(config: CaptioningConfig) -> None:
     if config.limit:
         parts = {name: images[: config.limit] for name, images in parts.items()}
     model = _model(config, parts["train"])
-    encoder, vocabulary = model.encoder, model.vocabulary
     model.info = {
         "data": config.description or config.data.resolve().name,
         "images": len(parts["train"]),
@@ -88,18 +79,7 @@ def train(config: CaptioningConfig) -> None:
         "command": command_line(),
         "seed": config.seed,
     }
-    name = hashlib.sha256(str(config.data.resolve()).encode()).hexdigest()[:16]
-    data = CaptionData(
-        parts,
-        vocabulary,
-        encoder,
-        config.cache or cache_directory() / "features" / name,
-        batch_size=config.batch_size,
-        workers=config.workers,
-        max_length=model.max_length,
-        seed=config.seed,
-        device=config.device,
-    )
+    data = PartsData(partial(_open, config, model, parts), collate, config)
     options: Any = (model, config, parts["val"], config.label_smoothing)
     rates: Any = {"scheduled_sampling": config.scheduled_sampling, "encoder_rate": config.encoder_rate}
     if config.self_critical:
@@ -131,7 +111,7 @@ def _model(config: CaptioningConfig, train: list[CaptionedImage]) -> CaptionMode
         model = CaptionModel.from_pretrained(config.init_from).train()
         encoder = model.encoder
     else:
-        encoder = Encoder.pretrained(config.encoder, config.image_size, config.encoder_weights).freeze()
+        encoder = config.frozen_encoder()
         sizes = DecoderConfig(
             config.decoder, config.cell, config.hidden_size, config.embedding_size, dropout=config.dropout
         )
@@ -139,6 +119,32 @@ def _model(config: CaptioningConfig, train: list[CaptionedImage]) -> CaptionMode
     if config.finetune_encoder:
         encoder.unfreeze()
     return model
+
+
+def _open(
+    config: CaptioningConfig, model: CaptionModel, parts: dict[str, list[CaptionedImage]]
+) -> dict[str, CaptionDataset]:
+    """Each part with the features of a frozen encoder, or with the pictures for one that is trained."""
+    opened = {}
+    for name, images in parts.items():
+        paths = [image.path for image in images]
+        if model.encoder.frozen:
+            folder = config.features_folder(config.data) / name
+            store, found, errors = cached_features(
+                paths, model.encoder, folder, workers=config.workers, device=config.device
+            )
+            rows = [(i, found[i][0]) for i in range(len(images)) if i in found]
+            features: Any = store
+        else:
+            features = Pictures(paths, model.encoder.preprocess)
+            unreadable = features.errors(config.workers)
+            rows = [(i, i) for i in range(len(images)) if i not in unreadable]
+            errors = list(map(str, unreadable.values()))
+        for error in errors:
+            print(f"  {name}: left out {error}", flush=True)
+        chosen, numbers = [images[i] for i, _ in rows], dict(enumerate(row for _, row in rows))
+        opened[name] = CaptionDataset(chosen, features, numbers, model.vocabulary, model.max_length)
+    return opened
 
 
 def _vocabulary(images: list[CaptionedImage], min_count: int) -> Vocabulary:

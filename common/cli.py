@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -117,6 +118,11 @@ def _discard_output() -> None:
     """Send what is left to print to the null device: the interpreter would fail to flush it at its end."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def sizes_of(sizes: type[C], flags: Any) -> C:
+    """A dataclass of sizes, each from the flag of the same name."""
+    return sizes(**{field.name: getattr(flags, field.name) for field in fields(sizes)})  # type: ignore[arg-type]
 
 
 def keep_freed_memory() -> None:

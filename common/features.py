@@ -10,6 +10,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from common.device import autocast, pick_device, pick_precision
-from common.encoder import Encoder
+from common.encoder import Encoder, EncoderFlags
 from common.errors import ImageError
 from common.images import PIXELS, ImageBatch, Preprocess, read_batches
 
@@ -75,6 +76,25 @@ class FeatureStore:
 def cache_directory() -> Path:
     """Where caches go unless the user says otherwise: `$XDG_CACHE_HOME` or `~/.cache`, then `visionrnn`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visionrnn"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureFlags(EncoderFlags):
+    """Flags of every training on the features of a frozen encoder."""
+
+    image_size: int = 0
+    """Side of the encoder's input in pixels; 0 is the backbone's own."""
+    cache: Path | None = None
+    """Folder for the encoder's features; by default under ~/.cache/visionrnn."""
+
+    def frozen_encoder(self) -> Encoder:
+        """The encoder with trained weights. Raises UsageError, EncoderWeightsError."""
+        return Encoder.pretrained(self.encoder, self.image_size, self.encoder_weights).freeze()
+
+    def features_folder(self, data: Path) -> Path:
+        """Where the features of a data set are kept."""
+        name = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:16]
+        return self.cache or cache_directory() / "features" / name
 
 
 ReadFiles = Callable[[Sequence[Path], Preprocess, int, int], Iterator[ImageBatch]]
@@ -196,7 +216,7 @@ def _extend(
             os.fsync(out.fileno())
         new = {**index, "file": file, "shape": [written, *shape[1:]], "images": images}
         temporary.replace(directory / file)
-        aside = directory / f"index-{uuid.uuid4().hex[:12]}.tmp"
+        aside = directory / f"index-{uuid.uuid4().hex[:12]}.tmp"  # another run may write it at the same time
         aside.write_text(json.dumps(new), encoding="utf-8")
         aside.replace(directory / "index.json")
     finally:

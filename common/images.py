@@ -1,11 +1,10 @@
 """Reading pictures safely, and the preprocessing that a checkpoint carries."""
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from common.errors import ImageError, UsageError, VisionError
+from common.threads import ahead
 
 ImageSource = str | os.PathLike[str] | Image.Image
 
@@ -222,29 +222,13 @@ def read_batches(
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: must be at least 1")
 
-    def read(source: ImageSource) -> torch.Tensor | ImageError:
-        try:
-            return preprocess(source)
-        except ImageError as error:
-            return error
-
-    size = (3, preprocess.height, preprocess.width)
-    starts = range(0, len(sources), batch_size)
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        queue: deque[tuple[int, list[Future[torch.Tensor | ImageError]]]] = deque()
-        for start in [*starts, None, None]:
-            if start is not None:
-                queue.append((start, [pool.submit(read, s) for s in sources[start : start + batch_size]]))
-                if len(queue) <= 2:
-                    continue
-            if not queue:
-                continue
-            first, futures = queue.popleft()
-            results = {first + i: future.result() for i, future in enumerate(futures)}
-            good = {i: r for i, r in results.items() if isinstance(r, torch.Tensor)}
-            images = torch.empty((len(good), *size)).contiguous(memory_format=torch.channels_last)
-            for row, pixels in enumerate(good.values()):
-                images[row] = pixels
-            yield ImageBatch(
-                list(good), images, {i: r for i, r in results.items() if isinstance(r, ImageError)}
-            )
+    results = ahead(preprocess, sources, max(1, workers), 2 * batch_size)
+    for start in range(0, len(sources), batch_size):
+        batch = dict(enumerate(islice(results, batch_size), start))
+        good = {i: pixels for i, pixels in batch.items() if not isinstance(pixels, ImageError)}
+        size = (len(good), 3, preprocess.height, preprocess.width)
+        images = torch.empty(size).contiguous(memory_format=torch.channels_last)
+        for row, pixels in enumerate(good.values()):
+            images[row] = pixels
+        errors = {i: error for i, error in batch.items() if isinstance(error, ImageError)}
+        yield ImageBatch(list(good), images, errors)

@@ -1,0 +1,78 @@
+"""Batches of the parts of a data set, for training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from common.errors import UsageError
+from common.training import EpochSampler, TrainConfig
+
+
+class PartsData(pl.LightningDataModule):
+    """Train and val in batches; each sample once an epoch over all processes.
+
+    Args:
+        open_parts: gives the data sets `train` and `val`. The first process calls it before the others do, so
+            that it fills a cache alone.
+        collate: items -> a batch; None is torch's own.
+        config: batch size over all processes, workers, seed.
+
+    Attributes:
+        datasets: what `open_parts` gave.
+    """
+
+    def __init__(
+        self,
+        open_parts: Callable[[], dict[str, Any]],
+        collate: Callable[..., Any] | None,
+        config: TrainConfig,
+    ) -> None:
+        super().__init__()
+        self.open_parts, self.collate, self.config = open_parts, collate, config
+        self.datasets: dict[str, Any] = {}
+
+    def prepare_data(self) -> None:
+        """Open the parts, in one process only."""
+        self.datasets = self.open_parts()
+
+    def setup(self, stage: str) -> None:
+        """Open the parts in the other processes."""
+        self.datasets = self.datasets or self.open_parts()
+
+    @property
+    def share(self) -> int:
+        """Samples a step of this process. Raises UsageError where they cannot be shared evenly."""
+        world = self.trainer.world_size if self.trainer else 1
+        if self.config.batch_size % world:
+            raise UsageError(
+                f"--batch-size {self.config.batch_size}: must be a multiple of the {world} processes"
+            )
+        return self.config.batch_size // world
+
+    def loader(
+        self, dataset: Any, batch_size: int, sampler: EpochSampler, *, drop_last: bool = False
+    ) -> DataLoader[Any]:
+        """Batches of what the sampler draws."""
+        return DataLoader(
+            dataset,
+            batch_size,
+            sampler=sampler,
+            num_workers=self.config.workers,
+            collate_fn=self.collate,
+            persistent_workers=self.config.workers > 0,
+            drop_last=drop_last,
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled."""
+        part = self.datasets["train"]
+        sampler = EpochSampler(len(part), self.config.seed, shuffle=True, trainer=self.trainer)
+        return self.loader(part, self.share, sampler)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Each sample once."""
+        part = self.datasets["val"]
+        sampler = EpochSampler(len(part), self.config.seed, shuffle=False, trainer=self.trainer)
+        return self.loader(part, self.share, sampler)
