@@ -58,8 +58,7 @@ def left_out(errors: Iterable[VisionError]) -> None:
 
 def show(report: dict[str, Any]) -> None:
     """Print a report, a line a key."""
-    width = max(map(len, report))
-    print("\n".join(f"{name:{width}} {value}" for name, value in report.items()))
+    print("\n".join(f"{name:22} {value}" for name, value in report.items()))
 
 
 def write_report(report: dict[str, Any], file: Path | None) -> None:

@@ -1,16 +1,14 @@
 """Answers to questions about pictures: what a user calls."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 
-from common.device import Precision, autocast, pick_device, pick_precision
+from common.device import Precision, autocast
 from common.errors import UsageError
 from common.images import ImageSource
+from common.predictor import Predictor
 from common.text import UNK, pad, tokenize
 from vqa.model import Look, VqaModel
 
@@ -32,7 +30,7 @@ class Answer:
         return self.text
 
 
-class Answerer:
+class Answerer(Predictor[VqaModel]):
     """Answers questions about pictures with a trained model.
 
     Args:
@@ -45,21 +43,11 @@ class Answerer:
         >>> print(answerer.answer("room.jpg", "what is on the desk?"))  # doctest: +SKIP
     """
 
-    def __init__(self, model: VqaModel, device: str = "auto", precision: Precision = "auto") -> None:
-        self.device = pick_device(device)
-        self.precision = pick_precision(precision, self.device)
-        self.model = model.eval().to(self.device)
-        self.model.encoder.to(memory_format=torch.channels_last)
-        # a copy that computes in the target precision throughout saves autocast's conversions
-        self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self._network = copy.deepcopy(self.model.network).to(self._dtype)
+    model_class = VqaModel
 
-    @classmethod
-    def from_pretrained(
-        cls, name: str | Path, device: str = "auto", precision: Precision = "auto", **hub: Any
-    ) -> "Answerer":
-        """Load a bundled model, a model or run folder, or `user/name` from the hub. Raises ModelError."""
-        return cls(VqaModel.from_pretrained(name, **hub), device, precision)
+    def __init__(self, model: VqaModel, device: str = "auto", precision: Precision = "auto") -> None:
+        super().__init__(model, device, precision)
+        self._network = self.in_precision(model.network)
 
     def answer(self, image: ImageSource, question: str, *, top: int = 5) -> Answer:
         """Answer one question about one picture.
@@ -98,7 +86,7 @@ class Answerer:
         with torch.inference_mode():
             with autocast(self.device, self.precision):
                 features = self.model.encode(images.to(self.device))
-            return self._network.look(features.to(self._dtype))
+            return self._network.look(features.to(self.dtype))
 
     def answer_looks(self, look: Look, questions: Sequence[Sequence[str]], *, top: int = 5) -> list[Answer]:
         """Answer questions, as words, about the looks of as many pictures, row by row."""

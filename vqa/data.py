@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from common.errors import DataError, UsageError
-from common.features import FeatureStore, cached_features
+from common.features import FeatureStore
 from common.reading import Dropped, load_json
 from common.text import Vocabulary, pad, tokenize
-from common.training import EpochSampler
 
 IMAGE_TEMPLATE = "images/image{image_id}.jpg"
 _QUESTIONS = ("annotations/questions_{split}.json", "v2_OpenEnded_mscoco_{split}2014_questions.json")
@@ -215,80 +213,3 @@ def collate(items: Sequence[tuple[torch.Tensor, list[int], torch.Tensor, int]]) 
     features, words, targets, rows = zip(*items, strict=True)
     tokens, lengths = pad(words)
     return QuestionBatch(torch.stack(features), tokens, lengths, torch.stack(targets), list(rows))
-
-
-class VqaData(pl.LightningDataModule):
-    """Train and val questions, with the features of a frozen encoder.
-
-    Args:
-        parts: `train` and `val`.
-        vocabulary: gives words their numbers.
-        answers: the A answers that the model can give.
-        encoder: frozen.
-        cache: folder of the feature cache.
-        batch_size: questions a step over all processes.
-        workers: loading processes.
-        seed: of the order of training.
-        device: where features are computed.
-    """
-
-    def __init__(
-        self,
-        parts: dict[str, list[Question]],
-        vocabulary: Vocabulary,
-        answers: Sequence[str],
-        encoder: Any,
-        cache: Path,
-        *,
-        batch_size: int,
-        workers: int,
-        seed: int,
-        device: str,
-    ) -> None:
-        super().__init__()
-        self.parts, self.vocabulary, self.answers = parts, vocabulary, answers
-        self.encoder, self.cache = encoder, cache
-        self.batch_size, self.workers, self.seed, self.device = batch_size, workers, seed, device
-        self.datasets: dict[str, QuestionDataset] = {}
-
-    def prepare_data(self) -> None:
-        """Fill the feature cache, in one process only."""
-        for name in self.parts:
-            for error in self._features(name)[2]:
-                print(f"  {name}: left out {error}", flush=True)
-
-    def _features(self, name: str) -> tuple[FeatureStore, dict[Path, int], list[str]]:
-        paths = list(dict.fromkeys(question.image for question in self.parts[name]))
-        store, rows, errors = cached_features(
-            paths, self.encoder, self.cache / name, workers=self.workers, device=self.device
-        )
-        return store, {paths[i]: of_image[0] for i, of_image in rows.items()}, errors
-
-    def setup(self, stage: str) -> None:
-        """Open the cache and number words and answers."""
-        for name, questions in self.parts.items():
-            store, rows, _ = self._features(name)
-            seen = [question for question in questions if question.image in rows]
-            self.datasets[name] = QuestionDataset(seen, store, rows, self.vocabulary, self.answers)
-
-    def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Any]:
-        world = self.trainer.world_size if self.trainer else 1
-        if self.batch_size % world:
-            raise UsageError(f"--batch-size {self.batch_size}: must be a multiple of the {world} processes")
-        dataset = self.datasets[name]
-        return DataLoader(
-            dataset,
-            self.batch_size // world,
-            sampler=EpochSampler(len(dataset), self.seed, shuffle=shuffle, trainer=self.trainer),
-            num_workers=self.workers,
-            collate_fn=collate,
-            persistent_workers=self.workers > 0,
-        )
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled."""
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Each question once."""
-        return self._loader("val", shuffle=False)

@@ -1,6 +1,5 @@
 """Score an answerer beside what needs no picture: what `scripts/evaluate_vqa.py` calls."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +8,11 @@ from typing import Any
 
 import torch
 
-from common.cli import command_line
-from common.device import Precision
 from common.errors import ImageError, UsageError
+from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
 from common.images import read_batches
-from common.pretrained import parameter_count
 from common.text import tokenize
+from common.writing import check_folder
 from vqa.answerer import Answerer
 from vqa.data import IMAGE_TEMPLATE, Question, normalize, read_questions
 from vqa.metrics import score_answers
@@ -22,37 +20,26 @@ from vqa.model import Look, VqaModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
+class EvaluationConfig(EvaluationFlags):
     """Flags of the evaluation."""
 
     data: Path
     """Folder with questions, annotations and pictures, in VQA v2's format."""
-    split: str = "val"
-    """Which part of it."""
     image_template: str = IMAGE_TEMPLATE
     """Where the picture of an id is in --data; for VQA v2 images/COCO_{split}2014_{image_id:012d}.jpg."""
     model: str = "daquar"
     """A bundled model, a model or run folder, or user/name on the hub."""
     question_only: str | None = None
     """The control of kind question_only to compare with; by default the bundled MODEL-question-only."""
-    report: Path | None = None
-    """JSON file to write: the scores, how they were made, and every answer."""
     batch_size: int = 64
     """Pictures, and questions, at a time."""
     workers: int = 2
     """Threads that read pictures."""
-    limit: int = 0
-    """Only the first so many questions; 0 is all."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    precision: Precision = "auto"
-    """auto (bf16 where the hardware has it), bf16 or fp32."""
 
 
 def evaluate(config: EvaluationConfig) -> int:
     """Answer, score, print and write the report; 1 if a picture could not be read."""
-    if config.report is not None and not config.report.resolve().parent.is_dir():
-        raise UsageError(f"--report {config.report}: its folder does not exist")
+    check_folder("--report", config.report)
     answerer = Answerer.from_pretrained(config.model, config.device, config.precision)
     control = _control(config)
     questions = read_questions(config.data, config.split, config.image_template)
@@ -62,8 +49,7 @@ def evaluate(config: EvaluationConfig) -> int:
     answered = [question for question in questions if question.image in rows]
     answers = _answers(answerer, answered, looks, rows, config.batch_size)
     seconds = time.monotonic() - started
-    for error in errors:
-        print(f"left out {error}")
+    left_out(errors)
     known = set(answerer.model.answers)
     prior = answerer.model.answers[0]  # they are sorted by how frequent they are in train
     report: dict[str, Any] = score_answers(answers, answered)
@@ -78,26 +64,16 @@ def evaluate(config: EvaluationConfig) -> int:
         "num_unanswerable": sum(not any(normalize(a) in known for a in q.answers) for q in answered),
         "num_unreadable": len(errors),
         "seconds": round(seconds, 2),
-        "model": config.model,
+        **facts(config, answerer),
         "kind": answerer.model.config.kind,
         "cell": answerer.model.config.cell,
-        "seed": answerer.model.info.get("seed", ""),
-        "minutes": answerer.model.info.get("minutes", ""),
-        "parameters": parameter_count(answerer.model),
-        "data": config.data.resolve().name,
-        "split": config.split,
-        "precision": answerer.precision,
-        "command": command_line(),
     }
-    print("\n".join(f"{name:22} {value}" for name, value in report.items()))
-    if config.report is not None:
-        report["answers"] = [
-            {"question_id": q.question_id, "question": q.text, "answer": a, "given": list(q.answers)}
-            for q, a in zip(answered, answers, strict=True)
-        ]
-        aside = config.report.with_name(f"{config.report.name}.tmp")
-        aside.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
-        aside.replace(config.report)
+    show(report)
+    report["answers"] = [
+        {"question_id": q.question_id, "question": q.text, "answer": a, "given": list(q.answers)}
+        for q, a in zip(answered, answers, strict=True)
+    ]
+    write_report(report, config.report)
     return 1 if errors else 0
 
 

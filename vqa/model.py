@@ -25,13 +25,19 @@ class AnswererConfig:
     """Sizes of an answerer."""
 
     kind: AnswererKind = "san"
+    """san (stacked attention), lstm_q_i (pooled picture), or a control: question_only, image_only."""
     cell: CellKind = "lstm"
+    """lstm, gru or rnn; reads the question."""
     hidden_size: int = 512
+    """Units of the RNN."""
     embedding_size: int = 256
+    """Units of a word."""
     attention_size: int = 256
+    """Units of an attention layer."""
     hops: int = 2
-    """Attention layers of `san`."""
+    """Attention layers of san."""
     dropout: float = 0.5
+    """On words, picture and output."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from common.training import TrainConfig, TrainingSystem, gather, global_sum, one_cycle
-from vqa.data import QuestionBatch, VqaData
+from vqa.data import QuestionBatch
 from vqa.metrics import score_answers
 from vqa.model import VqaModel
 
@@ -48,8 +48,7 @@ class VqaSystem(TrainingSystem):
         """Score the answers of all processes, each question once."""
         given = dict(gather(self._given))
         self._given = []
-        data: VqaData = self.trainer.datamodule  # type: ignore[attr-defined]
-        questions = data.datasets["val"].questions
+        questions = self.trainer.datamodule.datasets["val"].questions  # type: ignore[attr-defined]
         scores = score_answers(list(given.values()), [questions[row] for row in given])
         self.log("accuracy", float(scores["accuracy"]))  # type: ignore[arg-type]
         self.log("num_questions", float(len(given)))

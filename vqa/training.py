@@ -1,68 +1,46 @@
 """Train an answerer from flags: what `scripts/train_vqa.py` calls."""
 
-import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
 
-from common.cli import command_line
-from common.encoder import DEFAULT_ENCODER, Encoder
+from common.cli import command_line, sizes_of
 from common.errors import UsageError
-from common.features import cache_directory
-from common.recurrent import CellKind
+from common.features import FeatureFlags, cached_features
+from common.loading import PartsData
 from common.text import Vocabulary, tokenize
 from common.training import TrainConfig, fit, prepare_run
 from vqa.data import (
     IMAGE_TEMPLATE,
     Question,
-    VqaData,
+    QuestionDataset,
+    collate,
     most_frequent_answers,
     normalize,
     read_questions,
 )
-from vqa.model import AnswererConfig, AnswererKind, VqaModel
+from vqa.model import AnswererConfig, VqaModel
 from vqa.system import VqaSystem
 
 
 @dataclass(frozen=True, kw_only=True)
-class VqaConfig(TrainConfig):
+class VqaConfig(AnswererConfig, FeatureFlags, TrainConfig):
     """Flags of visual question answering."""
 
     data: Path
     """Folder with questions, annotations and pictures, in VQA v2's format."""
     image_template: str = IMAGE_TEMPLATE
     """Where the picture of an id is in --data; for VQA v2 images/COCO_{split}2014_{image_id:012d}.jpg."""
-    kind: AnswererKind = "san"
-    """san (stacked attention), lstm_q_i (pooled picture), or a control: question_only, image_only."""
-    cell: CellKind = "lstm"
-    """lstm, gru or rnn; reads the question."""
-    encoder: str = DEFAULT_ENCODER
-    """Any convolutional backbone of timm; it stays frozen."""
-    encoder_weights: str | None = None
-    """File with the encoder's weights (safetensors, or a checkpoint that torch reads with weights_only)."""
-    image_size: int = 0
-    """Side of the encoder's input in pixels; 0 is the backbone's own."""
     num_answers: int = 1000
     """Answers that the model can give: the most frequent of train."""
     min_count: int = 1
     """Words rarer than this in the training questions become unknown."""
-    hidden_size: int = 512
-    """Units of the RNN."""
-    embedding_size: int = 256
-    """Units of a word."""
-    attention_size: int = 256
-    """Units of an attention layer."""
-    hops: int = 2
-    """Attention layers of san."""
-    dropout: float = 0.5
-    """On words, picture and output."""
     label_smoothing: float = 0.1
     """Probability spread over all answers."""
     batch_size: int = 64
     """Questions a step, over all processes together."""
-    cache: Path | None = None
-    """Folder for the encoder's features; by default under ~/.cache/visionrnn."""
     description: str = ""
     """What the data set is and its terms, for the model card."""
 
@@ -78,38 +56,34 @@ def train(config: VqaConfig) -> None:
     parts["train"] = _answerable(parts, answers)
     vocabulary = Vocabulary.build([tokenize(q.text) for q in parts["train"]], config.min_count)
     print(f"vocabulary: {len(vocabulary):,} words; {len(answers):,} answers", flush=True)
-    encoder = Encoder.pretrained(config.encoder, config.image_size, config.encoder_weights).freeze()
-    sizes = AnswererConfig(
-        config.kind,
-        config.cell,
-        config.hidden_size,
-        config.embedding_size,
-        config.attention_size,
-        config.hops,
-        config.dropout,
-    )
-    model = VqaModel(encoder, sizes, vocabulary, answers)
+    model = VqaModel(config.frozen_encoder(), sizes_of(AnswererConfig, config), vocabulary, answers)
     model.info = {
         "data": config.description or config.data.resolve().name,
         "questions": len(parts["train"]),
         "command": command_line(),
         "seed": config.seed,
     }
-    name = hashlib.sha256(str(config.data.resolve()).encode()).hexdigest()[:16]
-    data = VqaData(
-        parts,
-        vocabulary,
-        answers,
-        encoder,
-        config.cache or cache_directory() / "features" / name,
-        batch_size=config.batch_size,
-        workers=config.workers,
-        seed=config.seed,
-        device=config.device,
-    )
+    data = PartsData(partial(_open, config, model, parts), collate, config)
     system = VqaSystem(model, config, config.label_smoothing)
     fit(system, data, config, model=model, monitor="accuracy", report=("num_questions",))
     print(f"best model: {config.out / 'best'}")
+
+
+def _open(config: VqaConfig, model: VqaModel, parts: dict[str, list[Question]]) -> dict[str, QuestionDataset]:
+    """The questions of each part whose picture has features."""
+    opened = {}
+    for name, questions in parts.items():
+        paths = list(dict.fromkeys(question.image for question in questions))
+        folder = config.features_folder(config.data) / name
+        store, found, errors = cached_features(
+            paths, model.encoder, folder, workers=config.workers, device=config.device
+        )
+        for error in errors:
+            print(f"  {name}: left out {error}", flush=True)
+        rows = {paths[i]: of_image[0] for i, of_image in found.items()}
+        seen = [question for question in questions if question.image in rows]
+        opened[name] = QuestionDataset(seen, store, rows, model.vocabulary, model.answers)
+    return opened
 
 
 def _answerable(parts: dict[str, list[Question]], answers: list[str]) -> list[Question]:
