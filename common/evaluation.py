@@ -56,9 +56,9 @@ def left_out(errors: Iterable[VisionError]) -> None:
         print(f"left out {error}", flush=True)
 
 
-def show(report: dict[str, Any]) -> None:
-    """Print a report, a line a key."""
-    print("\n".join(f"{name:22} {value}" for name, value in report.items()))
+def show(report: dict[str, Any], width: int = 18) -> None:
+    """Print a report, a line a key; values begin behind `width` characters."""
+    print("\n".join(f"{name:{width}} {value}" for name, value in report.items()))
 
 
 def write_report(report: dict[str, Any], file: Path | None) -> None:

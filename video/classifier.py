@@ -1,20 +1,19 @@
 """Names for what happens in clips and in long recordings: what a user calls."""
 
-import copy
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
 
-from common.device import Precision, autocast, pick_device, pick_precision
-from common.errors import UsageError
-from video.decode import Frame, VideoError, stream_frames
+from common.device import Precision, autocast
+from common.errors import ImageError, UsageError
+from common.predictor import Predictor, results
+from common.threads import ahead
+from video.decode import Frame, stream_frames
 from video.images import OVERSAMPLING, pad, picture, read_clip, sample
 from video.model import VideoModel
 
@@ -60,7 +59,7 @@ class Segment:
     """Mean probability of the label over the windows."""
 
 
-class ActionClassifier:
+class ActionClassifier(Predictor[VideoModel]):
     """Classifies clips and long recordings with a trained model.
 
     Args:
@@ -73,30 +72,19 @@ class ActionClassifier:
         >>> print(classifier.classify("wave.mp4"))  # doctest: +SKIP
     """
 
-    def __init__(self, model: VideoModel, device: str = "auto", precision: Precision = "auto") -> None:
-        self.device = pick_device(device)
-        self.precision = pick_precision(precision, self.device)
-        self.model = model.eval().to(self.device)
-        self.model.encoder.to(memory_format=torch.channels_last)
-        # a copy that computes in the target precision throughout saves autocast's conversions
-        self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self._network = copy.deepcopy(self.model.network).to(self._dtype)
+    model_class = VideoModel
 
-    @classmethod
-    def from_pretrained(
-        cls, name: str | Path, device: str = "auto", precision: Precision = "auto", **hub: Any
-    ) -> "ActionClassifier":
-        """Load a bundled model, a model or run folder, or `user/name` from the hub. Raises ModelError."""
-        return cls(VideoModel.from_pretrained(name, **hub), device, precision)
+    def __init__(self, model: VideoModel, device: str = "auto", precision: Precision = "auto") -> None:
+        super().__init__(model, device, precision)
+        self._network = self.in_precision(model.network)
 
     def classify(self, path: str | Path, *, top: int = 5) -> Action:
         """Name what happens in one clip. Raises VideoError; UsageError for a top below 1."""
-        _check_top(top)
-        return self._classify([self.encode(self.read(Path(path)))[0][0]], top)[0]
+        return results(self.classify_each([path], top=top, workers=1))[0]
 
     def classify_each(
         self, paths: Sequence[str | Path], *, top: int = 5, workers: int = 2
-    ) -> Iterator[Action | VideoError]:
+    ) -> Iterator[Action | ImageError]:
         """As `classify` for each path in order; files are read ahead by threads.
 
         A clip that cannot be read gives its error and stops no other.
@@ -104,37 +92,21 @@ class ActionClassifier:
         _check_top(top)
         clips = self.read_each([Path(path) for path in paths], workers=workers)
         while encoded := [
-            clip if isinstance(clip, VideoError) else self.encode(clip)[0][0]
+            clip if isinstance(clip, ImageError) else self.encode(clip)[0][0]
             for clip in islice(clips, _GROUP)
         ]:
-            known = [clip for clip in encoded if not isinstance(clip, VideoError)]
+            known = [clip for clip in encoded if not isinstance(clip, ImageError)]
             actions = iter(self._classify(known, top) if known else [])
-            yield from (clip if isinstance(clip, VideoError) else next(actions) for clip in encoded)
+            yield from (clip if isinstance(clip, ImageError) else next(actions) for clip in encoded)
 
-    def read_each(self, paths: Sequence[Path], *, workers: int = 2) -> Iterator[torch.Tensor | VideoError]:
-        """As `read` for each path in order, some clips ahead."""
-
-        def read(path: Path) -> torch.Tensor | VideoError:
-            try:
-                return self.read(path)
-            except VideoError as error:
-                return error
-
-        size = 4 * max(1, workers)
-        in_turns = self.device.type == "cpu"  # where that is faster than reading and encoding side by side
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-
-            def submit(start: int) -> list[Future[torch.Tensor | VideoError]]:
-                return [pool.submit(read, path) for path in paths[start : start + size]]
-
-            ahead = submit(0)
-            for start in range(size, len(paths) + size, size):
-                clips = [future.result() for future in ahead]
-                if not in_turns:
-                    ahead = submit(start)
-                yield from clips
-                if in_turns:
-                    ahead = submit(start)
+    def read_each(self, paths: Sequence[Path], *, workers: int = 2) -> Iterator[torch.Tensor | ImageError]:
+        """As `read` for each path in order, some clips ahead; one that cannot be read gives its error."""
+        workers = max(1, workers)
+        if self.device.type != "cpu":
+            yield from ahead(self.read, paths, workers, 4 * workers)
+            return
+        for start in range(0, len(paths), 4 * workers):  # on a CPU, reading and encoding in turns is faster
+            yield from list(ahead(self.read, paths[start : start + 4 * workers], workers, 4 * workers))
 
     def read(self, path: Path) -> torch.Tensor:
         """The pictures that the network sees of one clip, preprocessed (S, T, 3, H, W). Raises VideoError."""
@@ -150,7 +122,7 @@ class ActionClassifier:
         streams, steps = pictures.shape[:2]
         flat = pictures.flatten(0, 1).to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self.device, self.precision):
-            features = self.model.encode(flat).to(self._dtype)
+            features = self.model.encode(flat).to(self.dtype)
         return features.unflatten(0, (streams, steps)).unsqueeze(0), torch.tensor([steps])
 
     def logits(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -6,26 +6,23 @@ Notation: N clips, S streams, T frames, L grid places, C channels.
 import csv
 import hashlib
 import io
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from PIL import Image
-from torch.utils.data import ConcatDataset, DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from common.errors import DataError, UsageError
-from common.features import FeatureStore, cached_features
+from common.errors import DataError, ImageError, UsageError
+from common.features import FeatureStore
 from common.images import ImageBatch, Preprocess
 from common.reading import Dropped, read_text
-from common.training import EpochSampler
-from video.decode import VideoError
+from common.threads import ahead
 from video.images import StreamKind, pad, picture, read_clip
 
 COLUMNS = ("file", "label", "group")
@@ -141,25 +138,12 @@ class ClipReader:
         self, paths: Sequence[Path], preprocess: Preprocess, batch_size: int, workers: int
     ) -> Iterator[ImageBatch]:
         """One batch a clip, read ahead by threads."""
-
-        def read(path: Path) -> torch.Tensor | VideoError:
-            try:
-                return self.read(path, preprocess)
-            except VideoError as error:
-                return error
-
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            queue: deque[tuple[int, Future[torch.Tensor | VideoError]]] = deque()
-            for i, path in [*enumerate(paths), *[(-1, Path())] * 3]:
-                if i >= 0:
-                    queue.append((i, pool.submit(read, path)))
-                if len(queue) > 3 or (i < 0 and queue):
-                    first, future = queue.popleft()
-                    pixels = future.result()
-                    if isinstance(pixels, VideoError):
-                        yield ImageBatch([], torch.empty(0), {first: pixels})
-                    else:
-                        yield ImageBatch([first] * len(pixels), pixels, {})
+        clips = ahead(partial(self.read, preprocess=preprocess), paths, max(1, workers), 3)
+        for i, pixels in enumerate(clips):
+            if isinstance(pixels, ImageError):
+                yield ImageBatch([], torch.empty(0), {i: pixels})
+            else:
+                yield ImageBatch([i] * len(pixels), pixels, {})
 
     def read(self, path: Path, preprocess: Preprocess) -> torch.Tensor:
         """The pictures of one clip (T', 3, H, W), channels_last. Raises VideoError."""
@@ -229,112 +213,3 @@ def collate(items: Sequence[tuple[torch.Tensor, int, int]]) -> ClipBatch:
     """Pad clips to the longest."""
     clips, labels, rows = zip(*items, strict=True)
     return ClipBatch(*pad(clips), torch.tensor(labels), list(rows))
-
-
-class VideoData(pl.LightningDataModule):
-    """Train and val clips, with the features of a frozen encoder.
-
-    Args:
-        parts: `train` and `val`.
-        labels: names of the classes.
-        encoder: frozen.
-        cache: folder of the feature cache.
-        streams: what the encoder is shown.
-        frames: T.
-        views: copies of each training clip, the first as it is, the others moved by chance.
-        flip: mirror odd views.
-        moved: clips of which there are such copies; by default those of train. The folds of one set share
-            the cache if each names all clips.
-        batch_size: clips a step over all processes.
-        workers: loading processes.
-        seed: of the order of training.
-        device: where features are computed.
-    """
-
-    def __init__(
-        self,
-        parts: dict[str, list[Clip]],
-        labels: Sequence[str],
-        encoder: Any,
-        cache: Path,
-        *,
-        streams: Sequence[StreamKind],
-        frames: int,
-        views: int,
-        flip: bool,
-        moved: Sequence[Clip] = (),
-        batch_size: int,
-        workers: int,
-        seed: int,
-        device: str,
-    ) -> None:
-        super().__init__()
-        self.parts, self.encoder, self.cache = parts, encoder, cache
-        self.ids = {label: i for i, label in enumerate(labels)}
-        self.streams, self.frames, self.views, self.flip = streams, frames, views, flip
-        self.moved = moved or parts["train"]
-        self.batch_size, self.workers, self.seed, self.device = batch_size, workers, seed, device
-        self.datasets: dict[str, ConcatDataset[Any]] = {}
-
-    def prepare_data(self) -> None:
-        """Fill the feature cache, in one process only."""
-        errors = [error for *_, found in self._features() for error in found]
-        for error in dict.fromkeys(errors):
-            print(f"  left out {error}", flush=True)
-
-    def _features(self) -> Iterator[tuple[int, FeatureStore, dict[Path, range], list[str]]]:
-        """View, features, rows by clip, errors: of each view and stream."""
-        for view, stream in product(range(self.views), self.streams):
-            clips = self.moved if view else [clip for part in self.parts.values() for clip in part]
-            paths = [clip.path for clip in clips]
-            reader = ClipReader(stream, self.frames, view, self.flip)
-            variant = str(reader)
-            place = self.cache / hashlib.sha256(variant.encode()).hexdigest()[:8]
-            store, rows, errors = cached_features(
-                paths,
-                self.encoder,
-                place,
-                read=reader,
-                variant=variant,
-                workers=self.workers,
-                device=self.device,
-            )
-            yield view, store, {paths[i]: of_clip for i, of_clip in rows.items()}, errors
-
-    def setup(self, stage: str) -> None:
-        """Open the cache and number the labels."""
-        views: dict[int, list[tuple[FeatureStore, dict[Path, range]]]] = {}
-        for view, store, rows, _ in self._features():
-            views.setdefault(view, []).append((store, rows))
-        for name, clips in self.parts.items():
-            readable = [clip for clip in clips if clip.path in views[0][0][1]]
-            labels = [self.ids.get(clip.label, -1) for clip in readable]
-            self.datasets[name] = ConcatDataset(
-                ClipDataset(
-                    [(store, [rows[clip.path] for clip in readable]) for store, rows in stores], labels
-                )
-                for view, stores in views.items()
-                if view == 0 or name == "train"
-            )
-
-    def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Any]:
-        world = self.trainer.world_size if self.trainer else 1
-        if self.batch_size % world:
-            raise UsageError(f"--batch-size {self.batch_size}: must be a multiple of the {world} processes")
-        dataset = self.datasets[name]
-        return DataLoader(
-            dataset,
-            self.batch_size // world,
-            sampler=EpochSampler(len(dataset), self.seed, shuffle=shuffle, trainer=self.trainer),
-            num_workers=self.workers,
-            collate_fn=collate,
-            persistent_workers=self.workers > 0,
-        )
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled."""
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Each clip once."""
-        return self._loader("val", shuffle=False)

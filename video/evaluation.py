@@ -1,6 +1,5 @@
 """Score an action classifier on a part of a data set: what `scripts/evaluate_video.py` calls."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,59 +8,46 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.cli import command_line
-from common.device import Precision
 from common.drawing import draw_confusion
-from common.errors import ImageError, UsageError
-from common.pretrained import parameter_count
+from common.errors import ImageError
+from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
+from common.writing import check_folder
 from video.classifier import ActionClassifier
 from video.data import Clip, read_clips
-from video.decode import VideoError
 from video.images import shuffle_frames
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
+class EvaluationConfig(EvaluationFlags):
     """Flags of the evaluation."""
 
     data: Path
     """Folder with SPLIT.csv (columns file, label, group) and the clips."""
-    split: str = "val"
-    """Which part of it."""
     model: str = "utd-mhad"
     """A bundled model, a model or run folder, or user/name on the hub."""
-    report: Path | None = None
-    """JSON file to write: the scores, how they were made, and every clip."""
     confusion: Path | None = None
     """PNG of the confusion matrix; by default beside --report."""
     workers: int = 2
     """Threads that read clips."""
-    limit: int = 0
-    """Only the first so many clips; 0 is all."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    precision: Precision = "auto"
-    """auto (bf16 where the hardware has it), bf16 or fp32."""
 
 
 def evaluate(config: EvaluationConfig) -> int:
     """Classify, score, print and write the report; 1 if a clip could not be read."""
     confusion = config.confusion or (config.report.with_suffix(".png") if config.report else None)
-    for flag, file in (("--report", config.report), ("--confusion", confusion)):
-        if file is not None and not file.resolve().parent.is_dir():
-            raise UsageError(f"{flag} {file}: its folder does not exist")
+    check_folder("--report", config.report)
+    check_folder("--confusion", confusion)
     classifier = ActionClassifier.from_pretrained(config.model, config.device, config.precision)
     clips = read_clips(config.data, config.split)
     clips = clips[: config.limit] if config.limit else clips
     read: list[Clip] = []
     logits: list[torch.Tensor] = []
-    errors: list[VideoError] = []
+    errors: list[ImageError] = []
     kept: list[tuple[torch.Tensor, torch.Tensor]] = []
     frames, started = 0, time.monotonic()
     for clip, pictures in zip(
         clips, classifier.read_each([clip.path for clip in clips], workers=config.workers), strict=True
     ):
-        if isinstance(pictures, VideoError):
+        if isinstance(pictures, ImageError):
             errors.append(pictures)
             continue
         features, lengths = classifier.encode(pictures)
@@ -70,8 +56,7 @@ def evaluate(config: EvaluationConfig) -> int:
         read.append(clip)
         kept.append((features, lengths))
     seconds = time.monotonic() - started
-    for error in errors:
-        print(f"left out {error}")
+    left_out(errors)
     if not read:
         raise ImageError("none of the clips could be read")
     shuffled = [
@@ -92,19 +77,12 @@ def evaluate(config: EvaluationConfig) -> int:
         "num_unknown_label": int((truth < 0).sum()),
         "num_unreadable": len(errors),
         "frames_per_second": round(frames / seconds, 1),
-        "model": config.model,
+        **facts(config, classifier),
         "head": classifier.model.config.head,
         "streams": ", ".join(classifier.model.config.streams),
-        "seed": classifier.model.info.get("seed", ""),
-        "minutes": classifier.model.info.get("minutes", ""),
-        "parameters": parameter_count(classifier.model),
-        "data": config.data.resolve().name,
-        "split": config.split,
-        "precision": classifier.precision,
         "threads": torch.get_num_threads(),
-        "command": command_line(),
     }
-    print("\n".join(f"{name:18} {value}" for name, value in report.items()))
+    show(report)
     report["per_class"] = {
         label: _percent(right[truth == i]) for label, i in ids.items() if (truth == i).any()
     }
@@ -124,10 +102,7 @@ def evaluate(config: EvaluationConfig) -> int:
         draw_confusion(
             counts, labels, f"{report['data']} {config.split}, top-1 {report['top_1']} %", confusion
         )
-    if config.report is not None:
-        aside = config.report.with_name(f"{config.report.name}.tmp")
-        aside.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
-        aside.replace(config.report)
+    write_report(report, config.report)
     return 1 if errors else 0
 
 

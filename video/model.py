@@ -27,17 +27,26 @@ Places = Literal["grid", "mean"]
 class ClipConfig:
     """Sizes of an action classifier."""
 
-    streams: tuple[StreamKind, ...] = ("appearance",)
+    streams: tuple[StreamKind, ...] = ("appearance", "difference")
+    """What the encoder is shown: appearance (frames), difference (to the frame before), flow (optical)."""
     frames: int = 24
+    """Frames of a clip that the network sees."""
     head: HeadKind = "gru"
+    """mean (no order: the control), rnn, lstm, gru, convlstm."""
     bidirectional: bool = True
+    """Also read from the end."""
     pool: Pool = "attention"
+    """How an RNN's outputs become one: last, mean, attention."""
     fusion: Fusion = "late"
+    """late (a head a stream, logits added) or early (features side by side)."""
     places: Places = "grid"
-    """grid keeps where something is; mean sees what is in the frame and has far fewer weights to overfit."""
+    """grid (where in the frame something is counts) or mean (few weights, for few clips)."""
     place_size: int = 64
+    """Units of a place of the feature map."""
     hidden_size: int = 256
+    """Units of the RNN in each direction."""
     dropout: float = 0.5
+    """On places, frames and output."""
 
 
 class Head(nn.Module):

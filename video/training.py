@@ -5,26 +5,37 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+from torch.utils.data import ConcatDataset
 
-from common.cli import command_line
-from common.encoder import DEFAULT_ENCODER, Encoder
+from common.cli import command_line, sizes_of
 from common.errors import UsageError
-from common.features import cache_directory
+from common.features import FeatureFlags, FeatureStore, cached_features
+from common.loading import PartsData
 from common.training import TrainConfig, fit, prepare_run
-from video.data import Clip, VideoData, check_groups, fold_groups, read_clips
+from common.writing import write_aside
+from video.data import (
+    Clip,
+    ClipDataset,
+    ClipReader,
+    check_groups,
+    collate,
+    fold_groups,
+    read_clips,
+)
 from video.decode import VideoError, frame_times
-from video.images import StreamKind
-from video.model import ClipConfig, Fusion, HeadKind, Places, Pool, VideoModel
+from video.model import ClipConfig, VideoModel
 from video.system import VideoSystem
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoConfig(TrainConfig):
+class VideoConfig(ClipConfig, FeatureFlags, TrainConfig):
     """Flags of action classification."""
 
     data: Path
@@ -32,42 +43,15 @@ class VideoConfig(TrainConfig):
     folds: str = ""
     """group: leave one group out; a number: so many folds by group. Uses train and val together, trains one
     model a fold in OUT/fold-N and scores each on its own fold."""
-    encoder: str = DEFAULT_ENCODER
-    """Any convolutional backbone of timm; it stays frozen."""
-    encoder_weights: str | None = None
-    """File with the encoder's weights (safetensors, or a checkpoint that torch reads with weights_only)."""
     image_size: int = 128
-    """Side of the encoder's input in pixels; 0 is the backbone's own."""
-    streams: tuple[StreamKind, ...] = ("appearance", "difference")
-    """What the encoder is shown: appearance (frames), difference (to the frame before), flow (optical)."""
-    fusion: Fusion = "late"
-    """late (a head a stream, logits added) or early (features side by side)."""
-    frames: int = 24
-    """Frames of a clip that the network sees."""
     views: int = 1
     """Copies of each training clip, the first as it is, the others moved, turned and scaled by chance."""
     flip: bool = False
     """Mirror every other view; only where left and right do not matter."""
-    head: HeadKind = "gru"
-    """mean (no order: the control), rnn, lstm, gru, convlstm."""
-    bidirectional: bool = True
-    """Also read from the end."""
-    pool: Pool = "attention"
-    """How an RNN's outputs become one: last, mean, attention."""
-    places: Places = "grid"
-    """grid (where in the frame something is counts) or mean (few weights, for few clips)."""
-    place_size: int = 64
-    """Units of a place of the feature map."""
-    hidden_size: int = 256
-    """Units of the RNN in each direction."""
-    dropout: float = 0.5
-    """On places, frames and output."""
     label_smoothing: float = 0.1
     """Probability spread over all classes."""
     batch_size: int = 32
     """Clips a step, over all processes together."""
-    cache: Path | None = None
-    """Folder for the encoder's features; by default under ~/.cache/visionrnn."""
     description: str = ""
     """What the data set is and its terms, for the model card."""
 
@@ -94,9 +78,8 @@ def train(config: VideoConfig) -> None:
         for name in ("top_1", "shuffled_top_1")
     }
     report = {**summary, "num_clips": total, "command": command_line(), "seed": config.seed, "folds": rows}
-    aside = config.out / "folds.json.tmp"
-    aside.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    aside.replace(config.out / "folds.json")
+    with write_aside(config.out / "folds.json") as aside:
+        aside.write_text(json.dumps(report, indent=1), encoding="utf-8")
     print(f"{len(rows)} folds: top_1 {summary['top_1']}  shuffled_top_1 {summary['shuffled_top_1']}")
 
 
@@ -131,44 +114,53 @@ def _train(config: VideoConfig, parts: dict[str, list[Clip]], moved: Sequence[Cl
             "they count as wrong",
             flush=True,
         )
-    encoder = Encoder.pretrained(config.encoder, config.image_size, config.encoder_weights).freeze()
-    sizes = ClipConfig(
-        config.streams,
-        config.frames,
-        config.head,
-        config.bidirectional,
-        config.pool,
-        config.fusion,
-        config.places,
-        config.place_size,
-        config.hidden_size,
-        config.dropout,
+    model = VideoModel(
+        config.frozen_encoder(), sizes_of(ClipConfig, config), labels, _median_seconds(parts["train"])
     )
-    model = VideoModel(encoder, sizes, labels, _median_seconds(parts["train"]))
     model.info = {
         "data": config.description or config.data.resolve().name,
         "clips": len(parts["train"]),
         "command": command_line(),
         "seed": config.seed,
     }
-    name = hashlib.sha256(str(config.data.resolve()).encode()).hexdigest()[:16]
-    data = VideoData(
-        parts,
-        labels,
-        encoder,
-        config.cache or cache_directory() / "features" / name,
-        streams=config.streams,
-        frames=config.frames,
-        views=config.views,
-        flip=config.flip,
-        moved=moved,
-        batch_size=config.batch_size,
-        workers=config.workers,
-        seed=config.seed,
-        device=config.device,
-    )
+    data = PartsData(partial(_open, config, model, parts, moved or parts["train"]), collate, config)
     system = VideoSystem(model, config, config.label_smoothing)
     fit(system, data, config, model=model, monitor="top_1", report=("shuffled_top_1", "num_clips"))
+
+
+def _open(
+    config: VideoConfig, model: VideoModel, parts: dict[str, list[Clip]], moved: Sequence[Clip]
+) -> dict[str, ConcatDataset[Any]]:
+    """Each part with the features of its clips; train also with the views, which are made of `moved`."""
+    views: list[list[tuple[FeatureStore, dict[Path, range]]]] = [[] for _ in range(config.views)]
+    left_out: dict[str, None] = {}
+    for view, stream in product(range(config.views), config.streams):
+        paths = [clip.path for clip in (moved if view else [c for part in parts.values() for c in part])]
+        reader = ClipReader(stream, config.frames, view, config.flip)
+        variant = str(reader)
+        store, rows, errors = cached_features(
+            paths,
+            model.encoder,
+            config.features_folder(config.data) / hashlib.sha256(variant.encode()).hexdigest()[:8],
+            read=reader,
+            variant=variant,
+            workers=config.workers,
+            device=config.device,
+        )
+        views[view].append((store, {paths[i]: of_clip for i, of_clip in rows.items()}))
+        left_out |= dict.fromkeys(errors)
+    for error in left_out:
+        print(f"  left out {error}", flush=True)
+    ids = {label: i for i, label in enumerate(model.labels)}
+    opened = {}
+    for name, clips in parts.items():
+        readable = [clip for clip in clips if clip.path in views[0][0][1]]
+        labels = [ids.get(clip.label, -1) for clip in readable]
+        opened[name] = ConcatDataset(
+            ClipDataset([(store, [rows[clip.path] for clip in readable]) for store, rows in stores], labels)
+            for stores in (views if name == "train" else views[:1])
+        )
+    return opened
 
 
 def _median_seconds(clips: Sequence[Clip]) -> float:

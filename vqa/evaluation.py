@@ -68,7 +68,7 @@ def evaluate(config: EvaluationConfig) -> int:
         "kind": answerer.model.config.kind,
         "cell": answerer.model.config.cell,
     }
-    show(report)
+    show(report, 22)
     report["answers"] = [
         {"question_id": q.question_id, "question": q.text, "answer": a, "given": list(q.answers)}
         for q, a in zip(answered, answers, strict=True)
