@@ -67,7 +67,8 @@ def main(config: Config) -> None:
 
 def field(segmenter: Segmenter, paths: list[Path]) -> np.ndarray:
     """Mean absolute gradient (H, W) of the centre's logits."""
-    preprocess = segmenter.model.encoder.preprocess
+    own = segmenter.model.encoder.preprocess
+    preprocess = own.fitted(own.width, own.height)  # all of one shape
     total = np.zeros((preprocess.height, preprocess.width))
     for path in paths:
         image = preprocess(path)[None].requires_grad_()

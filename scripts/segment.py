@@ -46,11 +46,9 @@ def main(config: Config) -> int:
     segmenter = Segmenter.from_pretrained(config.model, config.device, config.precision)
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        try:
-            found = segmenter.segment(path)
-        except ImageError as error:
-            print_error(error)
+    for path, found in zip(paths, segmenter.segment_each(paths), strict=True):
+        if isinstance(found, ImageError):
+            print_error(found)
             failed = True
             continue
         files = {}

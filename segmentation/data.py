@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from PIL import ExifTags, Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from common.errors import DataError, ImageError, UsageError
-from common.images import FORMATS, IMAGE_SUFFIXES, Preprocess, load_image
+from common.images import FORMATS, IMAGE_SUFFIXES, load_image
 from common.reading import Dropped, read_text
 from common.training import EpochSampler, epochs_trained
-from segmentation.images import fitted
+from segmentation.images import ScenePreprocess
 
 CLASSES = "classes.txt"
 _TURNED = {
@@ -197,7 +196,7 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
     def __init__(
         self,
         scenes: Sequence[Scene],
-        preprocess: Preprocess,
+        preprocess: ScenePreprocess,
         ignore_label: int,
         crop: tuple[int, int] | None = None,
         scales: tuple[float, float] = (0.5, 2.0),
@@ -225,7 +224,7 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         if picture.size != scene.size:  # EXIF data behind the pixels, or the file was changed
             raise ImageError(f"{scene.image}: turned by its EXIF data; save it upright")
         label = torch.from_numpy(read_label(scene.label, scene.turn))
-        own = fitted(self.preprocess, *picture.size)
+        own = self.preprocess.fitted(*picture.size)
         if not self.crop:
             return own(picture), label, index
         torch.manual_seed(seed)
@@ -254,59 +253,3 @@ def collate(items: Sequence[tuple[torch.Tensor, torch.Tensor, int]]) -> SceneBat
     images, labels, indices = zip(*items, strict=True)
     pixels = torch.stack(images).contiguous(memory_format=torch.channels_last)
     return SceneBatch(pixels, torch.stack(labels), list(indices))
-
-
-class SceneData(pl.LightningDataModule):
-    """Train and val scenes.
-
-    Args:
-        train: the scenes to learn from.
-        val: the scenes to be scored on, one at a time, at the labels' own size.
-        preprocess: as the model sees.
-        ignore_label: of pixels outside a picture.
-        crop: height and width of a training crop.
-        scales: smallest and largest size of a training picture, relative to the model's own.
-        batch_size: pictures a step over all processes.
-        workers: loading processes.
-        seed: of everything random.
-    """
-
-    def __init__(
-        self,
-        train: Sequence[Scene],
-        val: Sequence[Scene],
-        preprocess: Preprocess,
-        ignore_label: int,
-        *,
-        crop: tuple[int, int],
-        scales: tuple[float, float],
-        batch_size: int,
-        workers: int,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        self.train_scenes = SceneDataset(train, preprocess, ignore_label, crop, scales)
-        self.val_scenes = SceneDataset(val, preprocess, ignore_label)
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-
-    def _loader(self, dataset: SceneDataset, batch_size: int, *, shuffle: bool) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            batch_size,
-            sampler=DrawSampler(len(dataset), self.seed, shuffle=shuffle, trainer=self.trainer),
-            num_workers=self.workers,
-            collate_fn=collate,
-            persistent_workers=self.workers > 0,
-            drop_last=shuffle and len(dataset) >= batch_size,  # a last batch of one upsets BatchNorm
-        )
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled and augmented."""
-        world = self.trainer.world_size if self.trainer else 1
-        if self.batch_size % world:
-            raise UsageError(f"--batch-size {self.batch_size}: must be a multiple of the {world} processes")
-        return self._loader(self.train_scenes, self.batch_size // world, shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Each scene once, as it is."""
-        return self._loader(self.val_scenes, 1, shuffle=False)

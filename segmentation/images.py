@@ -1,16 +1,27 @@
 """What a picture goes through before the network sees it; training and use share it."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 
-from common.images import Preprocess
+import torch
+
+from common.images import ImageSource, Preprocess, load_image
 
 
-def fitted(preprocess: Preprocess, width: int, height: int) -> Preprocess:
-    """The preprocessing of a picture of this size: its shape is kept, its area becomes the model's own.
+@dataclass(frozen=True)
+class ScenePreprocess(Preprocess):
+    """Keeps a picture's shape and gives it the area `height` x `width`, which the model was trained at."""
 
-    >>> own = Preprocess(360, 480, (0.0,) * 3, (1.0,) * 3)
-    >>> fitted(own, 960, 720).width
-    480
-    """
-    scale = (preprocess.height * preprocess.width / (height * width)) ** 0.5
-    return replace(preprocess, height=max(1, round(height * scale)), width=max(1, round(width * scale)))
+    def __call__(self, source: ImageSource) -> torch.Tensor:
+        """A picture as float32 (3, H, W), normalised. Raises ImageError."""
+        picture = load_image(source)
+        return self.fitted(*picture.size)(picture)
+
+    def fitted(self, width: int, height: int) -> Preprocess:
+        """What pictures of this size go through.
+
+        >>> ScenePreprocess(360, 480, (0.0,) * 3, (1.0,) * 3).fitted(960, 720).width
+        480
+        """
+        scale = (self.height * self.width / (height * width)) ** 0.5
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        return Preprocess(*size, self.mean, self.std, self.interpolation)

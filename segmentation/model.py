@@ -16,6 +16,7 @@ from common.encoder import Encoder
 from common.errors import UsageError
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind
+from segmentation.images import ScenePreprocess
 from segmentation.renet import ReNet
 
 ContextKind = Literal["renet", "none", "conv", "attention"]
@@ -32,11 +33,13 @@ class SegmenterConfig:
     stride: int = 32
     """Where the encoder is cut: 8, 16 or 32."""
     context: ContextKind = "renet"
+    """renet (RNNs sweep the map), attention, conv, or none (the control)."""
     context_layers: int = 1
+    """How many of them."""
     cell: CellKind = "gru"
-    """Of `renet`."""
+    """gru, lstm or rnn; of renet."""
     width: int = 128
-    """D; even."""
+    """Channels of the decoder."""
     dropout: float = 0.1
     """On the map that is classified."""
 
@@ -172,6 +175,7 @@ class SegmentationModel(PretrainedModel):
     ) -> None:
         super().__init__()
         self.encoder: Encoder = encoder
+        encoder.preprocess = ScenePreprocess(**vars(encoder.preprocess))
         self.config, self.classes, self.ignore_label = config, list(classes), ignore_label
         backbone: Any = encoder.backbone
         info = list(backbone.feature_info)

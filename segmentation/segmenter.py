@@ -1,18 +1,17 @@
 """A class for each pixel of a picture: what a user calls."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from common.device import Precision, autocast, pick_device, pick_precision
+from common.device import autocast
 from common.errors import ImageError
 from common.images import ImageSource, blamed_on, load_image
-from segmentation.images import fitted
+from common.predictor import Predictor, results
+from common.threads import ahead
 from segmentation.model import SegmentationModel, upsample
 
 
@@ -33,7 +32,7 @@ class Segmentation:
         return {self.classes[i]: float(counts[i] / self.labels.size) for i in order if counts[i]}
 
 
-class Segmenter:
+class Segmenter(Predictor[SegmentationModel]):
     """Segments pictures with a trained model.
 
     Args:
@@ -46,39 +45,38 @@ class Segmenter:
         >>> segmenter.segment("street.jpg").shares  # doctest: +SKIP
     """
 
-    def __init__(self, model: SegmentationModel, device: str = "auto", precision: Precision = "auto") -> None:
-        self.device = pick_device(device)
-        self.precision = pick_precision(precision, self.device)
-        self.model = model.eval().to(self.device)
-
-    @classmethod
-    def from_pretrained(
-        cls, name: str | Path, device: str = "auto", precision: Precision = "auto", **hub: Any
-    ) -> "Segmenter":
-        """Load a bundled model, a model or run folder, or `user/name` from the hub. Raises ModelError."""
-        return cls(SegmentationModel.from_pretrained(name, **hub), device, precision)
+    model_class = SegmentationModel
 
     def segment(self, image: ImageSource) -> Segmentation:
         """Segment one picture: a path or a Pillow image. Raises ImageError."""
-        (found,) = self.segment_each([image])
-        if isinstance(found, ImageError):
-            raise found
-        return found
+        return results(self.segment_each([image], workers=0))[0]
 
-    def segment_each(self, images: Sequence[ImageSource]) -> list[Segmentation | ImageError]:
-        """Segment pictures of any sizes, one at a time; one that cannot be read gives its error instead."""
-        found: list[Segmentation | ImageError] = []
-        for image in images:
+    def segment_each(
+        self, images: Sequence[ImageSource], *, workers: int = 2
+    ) -> Iterator[Segmentation | ImageError]:
+        """Segment pictures of any sizes in order, one at a time; one that cannot be read gives its error.
+
+        Args:
+            images: paths or Pillow images.
+            workers: threads that read ahead; 0 reads in this one.
+        """
+
+        def read(image: ImageSource) -> tuple[torch.Tensor, Image.Image]:
+            picture = load_image(image)
+            return self.model.encoder.preprocess(picture), picture
+
+        for image, found in zip(images, ahead(read, images, workers, 2), strict=True):
+            if isinstance(found, ImageError):
+                yield found
+                continue
+            pixels, picture = found
             try:
                 with blamed_on("the picture" if isinstance(image, Image.Image) else image):
-                    picture = load_image(image)
-                    preprocess = fitted(self.model.encoder.preprocess, *picture.size)
-                    labels = self.predict(preprocess(picture)[None], picture.height, picture.width)[0]
+                    labels = self.predict(pixels[None], picture.height, picture.width)[0]
             except ImageError as error:
-                found.append(error)
+                yield error
                 continue
-            found.append(Segmentation(labels.to("cpu", torch.uint8).numpy(), tuple(self.model.classes)))
-        return found
+            yield Segmentation(labels.to("cpu", torch.uint8).numpy(), tuple(self.model.classes))
 
     def predict(self, images: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Preprocessed pictures (N, 3, H, W) -> class ids (N, height, width) on the model's device."""

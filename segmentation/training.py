@@ -1,49 +1,45 @@
 """Train a segmentation model from flags: what `scripts/train_segmentation.py` calls."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+from torch.utils.data import DataLoader
 
-from common.cli import command_line
-from common.encoder import DEFAULT_ENCODER, Encoder
+from common.cli import command_line, sizes_of
+from common.encoder import Encoder, EncoderFlags
 from common.errors import UsageError
+from common.loading import PartsData
 from common.pretrained import parameter_count
-from common.recurrent import CellKind
 from common.training import TrainConfig, fit, prepare_run
-from segmentation.data import SceneData, class_weights, read_classes, read_scenes
-from segmentation.model import ContextKind, SegmentationModel, SegmenterConfig
+from segmentation.data import (
+    DrawSampler,
+    Scene,
+    SceneDataset,
+    class_weights,
+    collate,
+    read_classes,
+    read_scenes,
+)
+from segmentation.images import ScenePreprocess
+from segmentation.model import SegmentationModel, SegmenterConfig
 from segmentation.system import SegmentationSystem
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationConfig(TrainConfig):
+class SegmentationConfig(SegmenterConfig, EncoderFlags, TrainConfig):
     """Flags of segmentation."""
 
     data: Path
     """Folder with classes.txt and {train,val}/{images,labels}; labels are PNGs of class ids."""
     ignore_label: int = 255
     """Class id that counts for nothing."""
-    encoder: str = DEFAULT_ENCODER
-    """A convolutional backbone of timm; it is trained on."""
-    encoder_weights: str | None = None
-    """File with the encoder's weights (safetensors, or a checkpoint that torch reads with weights_only)."""
     encoder_rate: float = 0.3
     """Learning rate of the encoder, relative to the rest."""
     encoder_frozen: int = 0
     """Stride up to which the encoder stays as it is: 2, 4, ...; 0 trains all of it."""
-    stride: int = 32
-    """Where the encoder is cut: 8, 16 or 32."""
-    context: ContextKind = "renet"
-    """renet (RNNs sweep the map), attention, conv, or none (the control)."""
-    context_layers: int = 1
-    """How many of them."""
-    cell: CellKind = "gru"
-    """gru, lstm or rnn; of renet."""
-    width: int = 128
-    """Channels of the decoder."""
-    dropout: float = 0.1
-    """On the map that is classified."""
     image_size: tuple[int, int] = (0, 0)
     """Height and width; each picture is scaled to this area and keeps its shape. 0 0 is 360 480, or what
     --init-from has."""
@@ -91,21 +87,39 @@ def train(config: SegmentationConfig) -> None:
         "command": command_line(),
         "seed": config.seed,
     }
-    data = SceneData(
-        parts["train"],
-        parts["val"],
-        model.encoder.preprocess,
-        config.ignore_label,
-        crop=config.crop,
-        scales=config.scales,
-        batch_size=config.batch_size,
-        workers=config.workers,
-        seed=config.seed,
-    )
+    data = SceneData(partial(_open, config, model, parts), collate, config)
     weights = class_weights(parts["train"], config.balance)
     system = SegmentationSystem(model, config, weights, config.encoder_rate)
     fit(system, data, config, model=model, monitor="mean_iou", report=("pixel_accuracy", "class_accuracy"))
     print(f"best model: {config.out / 'best'}")
+
+
+class SceneData(PartsData):
+    """Scenes of train are drawn with a seed each; those of val come one at a time, as their sizes differ."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled and augmented."""
+        part = self.datasets["train"]
+        sampler = DrawSampler(len(part), self.config.seed, shuffle=True, trainer=self.trainer)
+        full = len(part) >= self.share
+        return self.loader(part, self.share, sampler, drop_last=full)  # a last batch of one upsets BatchNorm
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Each scene once, as it is, at the labels' own size."""
+        part = self.datasets["val"]
+        sampler = DrawSampler(len(part), self.config.seed, shuffle=False, trainer=self.trainer)
+        return self.loader(part, 1, sampler)
+
+
+def _open(
+    config: SegmentationConfig, model: SegmentationModel, parts: dict[str, list[Scene]]
+) -> dict[str, SceneDataset]:
+    preprocess, ignored = model.encoder.preprocess, config.ignore_label
+    assert isinstance(preprocess, ScenePreprocess)
+    return {
+        "train": SceneDataset(parts["train"], preprocess, ignored, config.crop, config.scales),
+        "val": SceneDataset(parts["val"], preprocess, ignored),
+    }
 
 
 def _model(config: SegmentationConfig, classes: list[str]) -> SegmentationModel:
@@ -120,7 +134,4 @@ def _model(config: SegmentationConfig, classes: list[str]) -> SegmentationModel:
     encoder = Encoder.pretrained(config.encoder, weights=config.encoder_weights)
     height, width = config.image_size if any(config.image_size) else (360, 480)
     encoder.preprocess = replace(encoder.preprocess, height=height, width=width)
-    sizes = SegmenterConfig(
-        config.stride, config.context, config.context_layers, config.cell, config.width, config.dropout
-    )
-    return SegmentationModel(encoder, sizes, classes, config.ignore_label)
+    return SegmentationModel(encoder, sizes_of(SegmenterConfig, config), classes, config.ignore_label)

@@ -11,14 +11,14 @@ from segmentation.data import (
     Scene,
     SceneDataset,
     class_weights,
-    fitted,
     read_classes,
     read_scenes,
 )
+from segmentation.images import ScenePreprocess
 from segmentation.metrics import confusion, score_confusion
 from tests.segmentation.conftest import CLASSES, IGNORED, scene, write_scenes
 
-OWN = Preprocess(64, 80, (0.5,) * 3, (0.5,) * 3, "bilinear")
+OWN = ScenePreprocess(64, 80, (0.5,) * 3, (0.5,) * 3, "bilinear")
 
 
 @pytest.fixture
@@ -73,11 +73,11 @@ def test_what_is_no_data_set_is_refused(folder, tmp_path):
 
 
 def test_a_picture_keeps_its_shape_and_gets_the_area():
-    own = Preprocess(360, 480, (0.0,) * 3, (1.0,) * 3)
-    assert fitted(own, 480, 360) == own
-    assert (fitted(own, 960, 720).width, fitted(own, 960, 720).height) == (480, 360)
+    own = ScenePreprocess(360, 480, (0.0,) * 3, (1.0,) * 3)
+    assert own.fitted(480, 360) == Preprocess(**vars(own))
+    assert (own.fitted(960, 720).width, own.fitted(960, 720).height) == (480, 360)
     for width, height in ((5000, 40), (1, 1), (300, 900)):
-        new = fitted(own, width, height)
+        new = own.fitted(width, height)
         assert new.width * new.height == pytest.approx(360 * 480, rel=0.02)
         assert new.width / new.height == pytest.approx(width / height, rel=0.02)
 
