@@ -111,7 +111,7 @@ def _prepare_streams() -> None:
         else:
             usual(message, category, *rest)
 
-    warnings.showwarning = show
+    warnings.showwarning = show  # type: ignore[assignment]
 
 
 def _discard_output() -> None:

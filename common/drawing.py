@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from common.images import ImageSource, load_image
 
 _SIDE = 360  # pixels of a panel's longer side
+_TALLEST = 4  # times a panel's width; a narrower picture is drawn with margins
 
 
 def draw_attention(
@@ -37,7 +38,7 @@ def draw_attention(
     panels += [(label, _overlay(picture, grid)) for label, grid in zip(labels, maps.numpy(), strict=True)]
     columns = min(5, len(panels))
     rows = -(-len(panels) // columns)
-    height = 2.4 * picture.height / picture.width + 0.35
+    height = 2.4 * min(_TALLEST, picture.height / picture.width) + 0.35
     figure = Figure(figsize=(2.4 * columns, height * rows + 0.4), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()

@@ -134,7 +134,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
         low, high = 0, next(most for most in (255, 1023, 4095, 65535) if high <= most)
     elif low == high:
         low -= 1
-    wide = values.astype(np.float64 if values.dtype == np.int32 else np.float32)
+    wide: Any = values.astype(np.float64 if values.dtype == np.int32 else np.float32)
     np.nan_to_num(wide, copy=False, nan=low)
     wide.clip(low, high, out=wide)
     wide -= low

@@ -3,19 +3,20 @@
     python scripts/ask.py room.jpg "what is on the desk?" "how many chairs are there?"
     python scripts/ask.py room.jpg
 
-Prints question, tab, answer. Without a question, at a terminal, it prompts for one after the other.
+Prints question, tab, answer. Without a question, at a terminal, it prompts for one after the other,
+until Ctrl-D. A question without words that the model knows is reported on stderr, the others are answered all
+the same, and the exit code is 1.
 """
 
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from common.cli import run
+from common.cli import print_error, print_json, print_note, print_row, run
 from common.device import Precision
 from common.errors import UsageError
 from vqa import Answerer
@@ -43,36 +44,40 @@ class Config:
     """auto (bf16 where the hardware has it), bf16 or fp32."""
 
 
-def main(config: Config) -> None:
-    """Answer each question."""
+def main(config: Config) -> int:
+    """Answer each question; 1 if one could not be answered, 2 if none could."""
     if not config.questions and not sys.stdin.isatty():
         raise UsageError('no question: add one in quotes, e.g. "what is on the desk?"')
     if config.attention is not None and len(config.questions) != 1:
         raise UsageError(f"--attention draws one question, and {len(config.questions)} were given")
     answerer = Answerer.from_pretrained(config.model, config.device, config.precision)
     if config.questions:
-        answer(config, answerer, config.questions)
-        return
+        return answer(config, answerer, config.questions)
     for question in prompt():
-        try:
-            answer(config, answerer, [question])
-        except UsageError as error:  # the next question may be a better one
-            print(error, file=sys.stderr)
+        answer(config, answerer, [question])
+    return 0
 
 
-def answer(config: Config, answerer: Answerer, questions: tuple[str, ...] | list[str]) -> None:
+def answer(config: Config, answerer: Answerer, questions: Sequence[str]) -> int:
     """Print the answers; draw the attention."""
-    for question, found in zip(
-        questions, answerer.answer_each(config.image, questions, top=config.top), strict=True
-    ):
+    clear = []
+    for question in questions:
+        try:
+            answerer.read(question)
+        except UsageError as error:  # the others may be better ones
+            print_error(error)
+        else:
+            clear.append(question)
+    if not clear:
+        return 2
+    for question, found in zip(clear, answerer.answer_each(config.image, clear, top=config.top), strict=True):
         if found.unknown_words:
-            print(f"unknown words: {', '.join(found.unknown_words)}", file=sys.stderr)
+            print_note(f"unknown words: {', '.join(found.unknown_words)}")
         if config.json:
             top = [{"answer": text, "probability": round(p, 4)} for text, p in found.top]
-            values = {"question": question, **top[0], "top": top, "unknown_words": found.unknown_words}
-            print(json.dumps(values, ensure_ascii=False), flush=True)
+            print_json({"question": question, **top[0], "top": top, "unknown_words": found.unknown_words})
         else:
-            print(f"{question}\t{found.text}", flush=True)
+            print_row(question, found.text)
         if config.attention is not None:
             from common.drawing import draw_attention
 
@@ -81,18 +86,18 @@ def answer(config: Config, answerer: Answerer, questions: tuple[str, ...] | list
             labels = [f"look {i + 1}" for i in range(len(found.attention))]
             title = f"{question} {found.text}"
             draw_attention(config.image, title, labels, found.attention, config.attention)
+    return int(len(clear) < len(questions))
 
 
 def prompt() -> Iterator[str]:
-    """Questions from the terminal, until an empty one or the end of input."""
+    """Questions from the terminal, until the end of input; empty lines are asked for again."""
     while True:
         try:
-            question = input("question (empty to stop): ").strip()
+            question = input("question (Ctrl-D to stop): ").strip()
         except EOFError:
             return
-        if not question:
-            return
-        yield question
+        if question:
+            yield question
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """Name what happens in videos.
 
-    python scripts/classify_video.py clip.mp4 other.mp4 --top 3
+    python scripts/classify_video.py clip.mp4 FOLDER "more/*.avi" --top 3
     python scripts/classify_video.py day.mp4 --stream --timeline day.png
     python scripts/classify_video.py 0 --stream
 
 Prints file, label and probability of each clip. With --stream a long file, or the camera of an index, is
-read window by window in constant memory; each segment (start, end, label, score) is printed when it ends.
+read window by window in constant memory; each segment (start, end, label, score) is printed when it ends,
+with its times in seconds from the start of the recording. A video that cannot be read is reported on stderr,
+the others are classified all the same, and the exit code is 1.
 """
 
-import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +17,12 @@ from typing import Annotated
 
 import tyro
 
-from common.cli import run
+from common.cli import print_error, print_json, print_row, run
 from common.device import Precision
-from common.errors import UsageError
+from common.errors import ImageError, UsageError
+from common.files import find_files
 from video import ActionClassifier, Window, segments
-from video.decode import VideoError
+from video.decode import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Config:
     """Flags."""
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Clips; or, with --stream, one long recording or the index of a camera."""
+    """Clips, patterns or folders; or, with --stream, one long recording or the index of a camera."""
     model: str = "utd-mhad"
     """A bundled model, a model or run folder, or user/name on the hub."""
     top: int = 1
@@ -58,31 +59,38 @@ def main(config: Config) -> int:
         raise UsageError("no video given; name files, or with --stream a file or the index of a camera")
     if config.timeline is not None and not config.stream:
         raise UsageError("--timeline shows a long recording; add --stream")
-    if config.stream and len(config.paths) != 1:
-        raise UsageError(f"--stream reads one recording, and {len(config.paths)} were given")
-    classifier = ActionClassifier.from_pretrained(config.model, config.device, config.precision)
-    return watch(config, classifier) if config.stream else classify(config, classifier)
+    first = config.paths[0]
+    if config.stream and len(config.paths) == 1 and first.isdigit() and not Path(first).exists():
+        return watch(config, load(config), int(first))
+    paths, failed = find_files(config.paths, VIDEO_SUFFIXES, "videos")
+    if config.stream and len(paths) != 1:
+        raise UsageError(f"--stream reads one recording, and {len(paths)} were given")
+    code = watch(config, load(config), paths[0]) if config.stream else classify(config, load(config), paths)
+    return code or int(failed)
 
 
-def classify(config: Config, classifier: ActionClassifier) -> int:
+def load(config: Config) -> ActionClassifier:
+    """The classifier of the flags."""
+    return ActionClassifier.from_pretrained(config.model, config.device, config.precision)
+
+
+def classify(config: Config, classifier: ActionClassifier, paths: list[Path]) -> int:
     """Print the labels of each clip."""
     code = 0
-    found = classifier.classify_each(config.paths, top=config.top, workers=config.workers)
-    for path, action in zip(config.paths, found, strict=True):
-        if isinstance(action, VideoError):
-            print(f"error: {action}", file=sys.stderr)
+    found = classifier.classify_each(paths, top=config.top, workers=config.workers)
+    for path, action in zip(paths, found, strict=True):
+        if isinstance(action, ImageError):
+            print_error(action)
             code = 1
         elif config.json:
             top = [{"label": label, "probability": round(p, 4)} for label, p in action.top]
-            values = {"file": path, **top[0], "top": top, "num_frames": action.num_frames}
-            print(json.dumps(values, ensure_ascii=False), flush=True)
+            print_json({"file": str(path), **top[0], "top": top, "num_frames": action.num_frames})
         else:
-            ranked = "\t".join(f"{label}\t{p:.2f}" for label, p in action.top)
-            print(f"{path}\t{ranked}", flush=True)
+            print_row(path, *(column for label, p in action.top for column in (label, f"{p:.2f}")))
     return code
 
 
-def watch(config: Config, classifier: ActionClassifier) -> int:
+def watch(config: Config, classifier: ActionClassifier, source: Path | int) -> int:
     """Print each segment when it ends; draw the timeline, also when interrupted."""
     from video.drawing import Timeline
 
@@ -94,24 +102,20 @@ def watch(config: Config, classifier: ActionClassifier) -> int:
                 timeline.add(window)
             yield window
 
-    source = config.paths[0]
-    camera = int(source) if source.isdigit() and not Path(source).exists() else source
-    windows = noted(classifier.watch(camera, window=config.window, stride=config.stride))
+    windows = noted(classifier.watch(source, window=config.window, stride=config.stride))
     try:
         for segment in segments(windows, classifier.model.labels):
             if config.json:
                 values = {
                     name: round(v, 3) if isinstance(v, float) else v for name, v in asdict(segment).items()
                 }
-                print(json.dumps(values, ensure_ascii=False), flush=True)
+                print_json(values)
             else:
-                print(
-                    f"{segment.start:.2f}\t{segment.end:.2f}\t{segment.label}\t{segment.score:.2f}",
-                    flush=True,
-                )
+                start, end, score = (f"{v:.2f}" for v in (segment.start, segment.end, segment.score))
+                print_row(start, end, segment.label, score)
     finally:
         if config.timeline is not None and timeline.spans:
-            timeline.draw(source, config.timeline)
+            timeline.draw(str(source), config.timeline)
     return 0
 
 

@@ -11,9 +11,10 @@ from PIL import Image
 
 from common.device import Precision, autocast
 from common.errors import ImageError, UsageError
+from common.images import blamed_on
 from common.predictor import Predictor, results
 from common.threads import ahead
-from video.decode import Frame, stream_frames
+from video.decode import Frame, VideoError, stream_frames
 from video.images import OVERSAMPLING, pad, picture, read_clip, sample
 from video.model import VideoModel
 
@@ -40,7 +41,7 @@ class Window:
     """What happens in one stretch of a long recording."""
 
     start: float
-    """Seconds since the start of the recording's clock."""
+    """Seconds since the start of the recording, whatever the file's own clock says."""
     end: float
     probabilities: tuple[float, ...]
     """One a label of the model, in its order."""
@@ -110,12 +111,14 @@ class ActionClassifier(Predictor[VideoModel]):
 
     def read(self, path: Path) -> torch.Tensor:
         """The pictures that the network sees of one clip, preprocessed (S, T, 3, H, W). Raises VideoError."""
-        frames = read_clip(path, self.model.config.frames)
-        positions = torch.arange(len(frames)).view(1, 1, -1, 1, 1)
-        chosen, _ = sample(
-            positions, torch.tensor([len(frames)]), self.model.config.frames, jitter=False
-        )  # the same frames as in training's validation
-        return self._pictures([(frames[i], frames[i - 1] if i else None) for i in chosen.flatten().tolist()])
+        count = self.model.config.frames
+        with blamed_on(path, VideoError):
+            frames = read_clip(path, count)
+            positions = torch.arange(len(frames)).view(1, 1, -1, 1, 1)
+            # the same frames as in training's validation
+            chosen, _ = sample(positions, torch.tensor([len(frames)]), count, jitter=False)
+            pairs = [(frames[i], frames[i - 1] if i else None) for i in chosen.flatten().tolist()]
+            return self._pictures(pairs)
 
     def encode(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pictures of one clip (S, T, 3, H, W) -> features (1, S, T, L, C), lengths (1,)."""

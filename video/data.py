@@ -20,9 +20,10 @@ from torch.utils.data import Dataset
 
 from common.errors import DataError, ImageError, UsageError
 from common.features import FeatureStore
-from common.images import ImageBatch, Preprocess
+from common.images import ImageBatch, Preprocess, blamed_on
 from common.reading import Dropped, read_text
 from common.threads import ahead
+from video.decode import VideoError
 from video.images import StreamKind, pad, picture, read_clip
 
 COLUMNS = ("file", "label", "group")
@@ -147,13 +148,14 @@ class ClipReader:
 
     def read(self, path: Path, preprocess: Preprocess) -> torch.Tensor:
         """The pictures of one clip (T', 3, H, W), channels_last. Raises VideoError."""
-        frames = read_clip(path, self.frames)
-        pictures = [
-            picture(frame, frames[i - 1] if i else None, self.stream) for i, frame in enumerate(frames)
-        ]
-        if self.view:
-            pictures = self._move(path, pictures)
-        return preprocess.batch(pictures)
+        with blamed_on(path, VideoError):
+            frames = read_clip(path, self.frames)
+            pictures = [
+                picture(frame, frames[i - 1] if i else None, self.stream) for i, frame in enumerate(frames)
+            ]
+            if self.view:
+                pictures = self._move(path, pictures)
+            return preprocess.batch(pictures)
 
     def _move(self, path: Path, pictures: list[np.ndarray]) -> list[np.ndarray]:
         digest = hashlib.sha256(f"{path.name} {self.view}".encode()).digest()

@@ -1,23 +1,46 @@
 """Reading videos: when each frame is shown, which frames to take, and their pixels.
 
 Only the time at which a frame is shown is trusted, never the frame count or rate that a file claims.
-Times are seconds, F is a number of frames.
+Times are seconds since the start of the recording, F is a number of frames. What is damaged is left out, and
+a `common.errors.VisionWarning` says how much that was.
 """
 
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
-from common.errors import ImageError, UsageError
+from common.errors import ImageError, UsageError, VisionWarning
+from common.images import blamed_on
 
 _CLOSE = 1e-6  # seconds between two ways to compute the same time
 _SMALL = 640 * 480  # pixels up to which a second thread costs more than it helps
+_TRIES = 100  # errors one after the other with which the rest of a file is given up
+_PROBE = 200  # packets by which several streams are told apart
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".m1v",
+    ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".flv", ".f4v", ".wmv", ".asf", ".ogv", ".ogm", ".mxf",
+    ".rm", ".rmvb", ".dv", ".wtv", ".nut", ".ivf", ".y4m", ".mjpg", ".mjpeg", ".h264", ".264", ".h265",
+    ".265", ".hevc", ".gif",
+})
+"""Of videos in folders."""
+# fmt: on
+_FORMATS = (
+    "mov,matroska,avi,mpeg,mpegvideo,mpegts,flv,live_flv,asf,ogg,mxf,rm,dv,wtv,nut,ivf,yuv4mpegpipe,mjpeg,"
+    "mpjpeg,m4v,h261,h263,h264,hevc,vvc,vc1,av1,obu,gif,apng,wav,mp3,aac,flac"
+)
+"""FFmpeg's readers that may be used. None that opens what a file names: playlists, lists of files, numbered
+pictures, devices."""
 
 
 class VideoError(ImageError):
@@ -29,7 +52,7 @@ class Frame:
     """One upright picture of a video."""
 
     time: float
-    """Seconds since the start of the file's clock."""
+    """Seconds since the start of the recording."""
     pixels: np.ndarray
     """uint8 (H, W, 3), RGB"""
 
@@ -77,14 +100,10 @@ def frame_times(path: Path) -> np.ndarray:
         VideoError: missing, empty, damaged or no video, or without any frame.
     """
     with _opened(path) as (container, stream):
-        shown: list[float | None] = []
         tick = float(stream.time_base)
-        try:
-            for packet in container.demux(stream):
-                if packet.size:
-                    shown.append(None if packet.pts is None else packet.pts * tick)
-        except av.error.FFmpegError:
-            pass  # cut off: what was there so far is good
+        packets = ((packet.pts, packet.dts) for packet in _packets(path, container, stream))
+        ticks = [dts if pts is None else pts for pts, dts in packets]
+        shown = [None if time is None else time * tick for time in ticks]
     if not shown or None in shown:
         shown = [time for time, _ in _decode(path)]
     if not shown:
@@ -95,8 +114,8 @@ def frame_times(path: Path) -> np.ndarray:
 def read_frames(path: Path, times: Sequence[float] | np.ndarray) -> list[Frame]:
     """The frames at `times`, some of those of `frame_times`, in order, each only once.
 
-    Others are not converted to RGB, nor decoded if no frame is built on them. Where a file is cut off, the
-    frames up to there.
+    Others are not converted to RGB, nor decoded if no frame is built on them. For a frame that is damaged the
+    one before it is given.
 
     Raises:
         VideoError: as `frame_times`.
@@ -104,17 +123,18 @@ def read_frames(path: Path, times: Sequence[float] | np.ndarray) -> list[Frame]:
     wanted = sorted(float(time) for time in times)
     found: list[Frame] = []
     position, previous, reformatter = 0, None, VideoReformatter()
-    for time, frame in _decode(path, wanted):
-        passed = position
-        while passed < len(wanted) and time > wanted[passed] + _CLOSE:
-            passed += 1
-        if passed > position and previous is not None:
+    with blamed_on(path, VideoError):
+        for time, frame in _decode(path, wanted):
+            passed = position
+            while passed < len(wanted) and time > wanted[passed] + _CLOSE:
+                passed += 1
+            if passed > position and previous is not None:
+                found.append(_upright(*previous, reformatter))
+            position, previous = passed, (time, frame)
+            if position == len(wanted):
+                break
+        if position < len(wanted) and previous is not None:
             found.append(_upright(*previous, reformatter))
-        position, previous = passed, (time, frame)
-        if position == len(wanted):
-            break
-    if position < len(wanted) and previous is not None:
-        found.append(_upright(*previous, reformatter))
     if not found:
         raise VideoError(f"{path}: no frame can be decoded; copy or export it again")
     return found
@@ -132,60 +152,155 @@ def stream_frames(source: Path | int, rate: float) -> Iterator[Frame]:
     """
     due, reformatter = -np.inf, VideoReformatter()
     frames = _camera(source) if isinstance(source, int) else _decode(source)
-    for time, frame in frames:
-        if time + _CLOSE >= due:
-            due = max(due, time) + 1 / rate if np.isfinite(due) else time + 1 / rate
-            yield Frame(time, frame) if isinstance(source, int) else _upright(time, frame, reformatter)
+    with blamed_on(source, VideoError):
+        for time, frame in frames:
+            if time + _CLOSE >= due:
+                due = max(due, time) + 1 / rate if np.isfinite(due) else time + 1 / rate
+                yield Frame(time, frame) if isinstance(source, int) else _upright(time, frame, reformatter)
     if not np.isfinite(due):
         raise VideoError(f"{source}: no frame can be decoded; copy or export it again")
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream. Raises VideoError."""
+    """The container and its main video stream. Whatever goes wrong while it is open becomes a VideoError."""
     if not path.is_file():
         raise VideoError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty (0 bytes); copy it again")
+    with blamed_on(path, VideoError), _open(path) as container:
+        yield container, _main_stream(path, container)
+
+
+def _open(path: Path) -> Any:
+    """`file:` keeps FFmpeg from taking a part of the name for a protocol."""
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     try:
-        container = av.open(str(path))
+        return av.open(f"file:{path}", container_options=options, metadata_errors="replace")
+    except av.error.ArgumentError:
+        raise VideoError(
+            f"{path}: in a format that is not read, as lists of other files are not; convert it to MP4"
+        ) from None
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(
             f"{path}: damaged, or not a video, whatever its name says ({error.strerror}); "
             "copy or export it again"
         ) from None
-    with container:
-        if not container.streams.video:
-            raise VideoError(f"{path}: holds no video, only {len(container.streams)} other streams")
-        yield container, container.streams.video[0]
+
+
+def _main_stream(path: Path, container: Any) -> Any:
+    """The video that a player would show: never a cover, nor a thumbnail where there is a film."""
+    aside = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = [s for s in container.streams.video if not s.disposition & aside]
+    if not streams:
+        others = len(container.streams)
+        raise VideoError(f"{path}: holds no video, only {others} other streams (sound, a cover, data)")
+    best = container.streams.best("video")
+    if len(streams) > 1:
+        with _open(path) as probe:
+            packets = islice(probe.demux(*(probe.streams[s.index] for s in streams)), _PROBE)
+            counts = Counter(packet.stream_index for packet in packets if packet.size)
+        films = [
+            s for s in streams if counts[s.index] > 2
+        ]  # FFmpeg's best may be a picture marked as default
+        streams = films or streams
+    return next((s for s in streams if best is not None and s.index == best.index), streams[0])
+
+
+def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
+    """Packets up to the end or to where reading fails for good, their times counted from the start.
+
+    Where the clock starts again, as in joined recordings, the times go on one frame after the last. AVI has
+    the times of decoding alone; what FFmpeg makes of them is wrong where frames are stored in another order.
+    """
+    guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
+    tick, gap = float(stream.time_base), _gap(stream)
+    shift = -(stream.start_time or 0)
+    before, end, failures = None, 0, 0
+    packets = container.demux(stream)
+    while failures < _TRIES:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            break
+        except av.error.FFmpegError:
+            failures += 1
+            packets = container.demux(stream)
+            continue
+        failures = 0
+        if not packet.size:
+            continue
+        if guessed:
+            packet.pts = None
+        if packet.dts is not None:
+            step = packet.dts - before if before is not None else gap
+            if step < -2 * gap:
+                shift = end + gap - (packet.dts if packet.pts is None else packet.pts)
+            elif step > 0:
+                gap = step
+            before = packet.dts
+            packet.dts += shift
+        if packet.pts is not None:
+            packet.pts += shift
+        time = packet.dts if packet.pts is None else packet.pts
+        end = max(end, time or 0)
+        yield packet
+    seconds = (end + gap) * tick
+    if failures or seconds < 0.9 * (stream.duration or 0) * tick - 0.5:
+        _warn(f"{path}: ends after {seconds:.2f} seconds, as it is damaged or cut off")
+
+
+def _gap(stream: Any) -> int:
+    """Ticks from one frame to the next, as the file says."""
+    return max(1, round(1 / float(stream.average_rate or 25) / stream.time_base))
 
 
 def _decode(path: Path, wanted: Sequence[float] | None = None) -> Iterator[tuple[float, Any]]:
-    """Seconds and PyAV's frames in order of time, up to the end or to where the file is damaged.
+    """Seconds and PyAV's frames in order of time, without those that are damaged.
 
     Where `wanted` names the times of frames, others that no frame is built on are left out.
     """
+    damaged = late = good = 0
     with _opened(path) as (container, stream):
         stream.thread_type = "AUTO" if stream.width * stream.height > _SMALL else "NONE"
-        gap, tick = 1 / float(stream.average_rate or 25), float(stream.time_base)
+        gap, tick = _gap(stream), float(stream.time_base)
         needed = None if wanted is None else {round(time / tick) for time in wanted}
-        last = -gap
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets)
+        last, delay = -gap, None
+        try:
+            for packet in chain(
+                _packets(path, container, stream), [None]
+            ):  # None: what the decoder still holds
                 if needed is not None:
-                    spare = packet.pts is not None and packet.pts not in needed
+                    spare = packet is not None and packet.pts is not None and packet.pts not in needed
                     stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
-                frames = packet.decode()
-            except (StopIteration, av.error.FFmpegError):
-                return
-            for frame in frames:
-                time = last + gap if frame.pts is None else frame.pts * tick  # a raw stream has no clock
-                if time <= last and last >= 0:
-                    continue  # a clock that stands or runs backwards
-                last = time
-                yield time, frame
+                try:
+                    frames = stream.decode(packet)
+                except av.error.FFmpegError:
+                    damaged += 1
+                    continue
+                for frame in frames:
+                    time = frame.pts
+                    if time is None and frame.dts is not None:  # of the packet that pushed it out
+                        delay = frame.dts if delay is None else delay
+                        time = frame.dts - delay
+                    elif time is None:
+                        time = last + gap
+                    if good and time <= last:
+                        late += 1  # a clock that stands, or steps back by a frame
+                        continue
+                    if good:
+                        gap = time - last
+                    last, good = time, good + 1
+                    yield time * tick, frame
+        finally:
+            if good and damaged:
+                _warn(f"{path}: {damaged:,} frames are damaged and were left out")
+            if good and late:
+                _warn(f"{path}: {late:,} frames that are not later than the ones before were left out")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, VisionWarning, stacklevel=2)
 
 
 def _upright(time: float, frame: Any, reformatter: VideoReformatter) -> Frame:

@@ -38,6 +38,8 @@ def picture(frame: Frame, previous: Frame | None, stream: StreamKind) -> np.ndar
     import cv2
 
     before = (previous or frame).pixels
+    if before.shape != frame.pixels.shape:  # another recording begins, in another size
+        before = frame.pixels
     if stream == "difference":
         return cv2.addWeighted(frame.pixels, 0.5, before, -0.5, 127.75)  # .75: halves round down
     return _flow(before, frame.pixels)

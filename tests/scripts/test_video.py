@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import TINY_ENCODER
-from tests.video.conftest import MOVES, moving_square, tiny_classifier, write_clips, write_video
+from tests.video.conftest import MOVES, damage, moving_square, tiny_classifier, write_clips, write_video
 from video.model import VideoModel
 
 FLAGS = ("--encoder", TINY_ENCODER, "--image-size", 64, "--frames", 8, "--hidden-size", 32, "--place-size", 8,
@@ -126,10 +126,11 @@ def test_a_clip_that_cannot_be_read_is_reported(script, classifier_folder, tmp_p
 def test_classify(script, classifier_folder, folder, tmp_path):
     good, bad = folder / "clips" / "val_up_0.mp4", tmp_path / "bad.mp4"
     bad.write_text("x")
-    done = script("classify_video.py", good, bad, good, "--model", classifier_folder, "--top", 2)
+    other = folder / "clips" / "val_down_0.mp4"
+    done = script("classify_video.py", good, bad, other, "--model", classifier_folder, "--top", 2)
     assert done.code == 1
     lines = [line.split("\t") for line in done.out.splitlines()]
-    assert [line[0] for line in lines] == [str(good)] * 2
+    assert [line[0] for line in lines] == [str(good), str(other)]
     assert lines[0][1] in MOVES
     assert float(lines[0][2]) >= float(lines[0][4])
     assert f"error: {bad}: damaged, or not a video" in done.err
@@ -137,6 +138,44 @@ def test_classify(script, classifier_folder, folder, tmp_path):
     found = json.loads(done.out)
     assert found["label"] == found["top"][0]["label"] == lines[0][1]
     assert (found["num_frames"], len(found["top"])) == (8, 4)
+
+
+def test_folders_and_patterns_of_clips(script, classifier_folder, tmp_path):
+    folder = write_clips(tmp_path / "set", 1, 1, frames=4)
+    (folder / "clips" / "notes.txt").touch()
+    (folder / "empty").mkdir()
+    done = script("classify_video.py", folder / "empty", folder / "clips", "--model", classifier_folder)
+    assert done.code == 1
+    assert [line.split("\t")[0] for line in done.out.splitlines()] == [
+        str(path) for path in sorted((folder / "clips").glob("*.mp4"))
+    ]
+    told = done.err.splitlines()
+    assert told[0] == f"error: {folder}/empty: no videos in this folder"
+    assert told[1].startswith("note: no videos, so left out of folders: 1 (.txt: 1)")
+    pattern = f"{folder}/clips/val_*.mp4"
+    done = script("classify_video.py", pattern, "--model", classifier_folder, "--json")
+    assert (done.code, len(done.out.splitlines()), done.err) == (0, len(MOVES), "")
+
+
+def test_joined_recordings_with_damage(script, classifier_folder, tmp_path):
+    """Read to their end, from 0 on; what is left out is told."""
+    parts = [
+        write_video(tmp_path / f"{i}.ts", moving_square("up", 40, size=(64 + 32 * i, 64))) for i in (0, 1)
+    ]
+    content = bytearray(parts[0].read_bytes() + parts[1].read_bytes())
+    path = tmp_path / "all.ts"
+    path.write_bytes(content)
+    done = script("classify_video.py", path, "--stream", "--model", classifier_folder, "--json")
+    assert (done.code, done.err) == (0, "")
+    found = [json.loads(line) for line in done.out.splitlines()]
+    assert found[0]["start"] < 0.2
+    assert 3.8 < found[-1]["end"] <= 4
+    path = write_video(tmp_path / "damaged.mp4", moving_square("up", 40))
+    damage(path, 10, 2)
+    done = script("classify_video.py", path, "--stream", "--model", classifier_folder, "--json")
+    assert done.code == 0
+    assert json.loads(done.out.splitlines()[-1])["end"] > 1.8
+    assert done.err == f"note: {path}: 2 frames are damaged and were left out\n"
 
 
 def test_a_long_recording(script, classifier_folder, tmp_path):

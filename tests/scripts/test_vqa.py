@@ -136,6 +136,14 @@ def test_mistakes_in_asking(script, answerer_folder, tmp_path, flags, code, mess
     assert message in done.err
 
 
+def test_an_empty_question_stops_no_other(script, answerer_folder, tmp_path):
+    shape_picture("red", "square").save(tmp_path / "a.png")
+    done = script("ask.py", tmp_path / "a.png", "what color", "", "which shape", "--model", answerer_folder)
+    assert done.code == 1
+    assert [line.split("\t")[0] for line in done.out.splitlines()] == ["what color", "which shape"]
+    assert done.err == "error: the question '' has no words\n"
+
+
 def test_a_missing_picture(script, answerer_folder, tmp_path):
     done = script("ask.py", tmp_path / "gone.png", "what", "--model", answerer_folder)
     assert (done.code, "no such file" in done.err) == (1, True)
@@ -143,9 +151,15 @@ def test_a_missing_picture(script, answerer_folder, tmp_path):
 
 def test_the_prompt_goes_on_after_a_bad_question(script, answerer_folder, tmp_path, monkeypatch):
     shape_picture("red", "square").save(tmp_path / "a.png")
-    questions = iter(["what color", "???", "which shape", ""])
+    questions = ["what color", "???", "", "which shape"]
+
+    def typed(_):
+        if not questions:
+            raise EOFError
+        return questions.pop(0)
+
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr("builtins.input", lambda _: next(questions))
+    monkeypatch.setattr("builtins.input", typed)
     done = script("ask.py", tmp_path / "a.png", "--model", answerer_folder)
     assert done.code == 0
     assert [line.split("\t")[0] for line in done.out.splitlines()] == ["what color", "which shape"]

@@ -63,6 +63,16 @@ def write_video(
     return path
 
 
+def damage(path: Path, first: int, count: int) -> None:
+    """Overwrite some packets of a file with zeros."""
+    with av.open(str(path)) as opened:
+        packets = [(p.pos, p.size) for p in opened.demux(video=0) if p.size]
+    content = bytearray(path.read_bytes())
+    for position, size in packets[first : first + count]:
+        content[position : position + size] = bytes(size)
+    path.write_bytes(content)
+
+
 def write_clips(root: Path, train: int = 6, val: int = 2, frames: int = 16) -> Path:
     """`train` and `val` clips of each move, by two people and a third one."""
     (root / "clips").mkdir(parents=True)

@@ -1,11 +1,13 @@
+import itertools
+import os
 import wave
 
 import av
 import numpy as np
 import pytest
 
-from common.errors import UsageError
-from tests.video.conftest import moving_square, write_video
+from common.errors import UsageError, VisionWarning
+from tests.video.conftest import damage, moving_square, write_video
 from video.decode import VideoError, dense, frame_times, read_frames, stream_frames, uniform
 
 
@@ -152,3 +154,156 @@ def test_a_camera_that_is_not_there():
 def test_streaming_thins_the_frames(clip):
     frames = list(stream_frames(clip, 10))
     assert [round(frame.time, 2) for frame in frames] == [round(i / 10, 2) for i in range(10)]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (800, 480)])  # decoded by one thread, and by several
+def test_damaged_frames_are_left_out_and_the_rest_is_read(tmp_path, size):
+    pictures = moving_square("right", 40, size=size)
+    path = write_video(tmp_path / "v.mp4", pictures, options={})
+    damage(path, 10, 2)
+    times = frame_times(path)
+    with pytest.warns(VisionWarning, match=r"v\.mp4: 2 frames are damaged and were left out"):
+        streamed = list(stream_frames(path, 100))
+    assert len(streamed) == 38
+    assert streamed[-1].time == times[-1]
+    with pytest.warns(VisionWarning, match="damaged"):
+        assert len(read_frames(path, times[[0, 10, 11, 39]])) >= 3
+
+
+def test_a_file_that_was_cut_off_says_so(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (60, 64, 64, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "v.mp4", list(noise), options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.warns(VisionWarning, match=r"ends after 1\.\d+ seconds, as it is damaged or cut off"):
+        assert 20 < len(list(stream_frames(path, 100))) < 40
+
+
+def joined(path, *parts):
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("ts", "libx264"), ("ts", "mpeg4")])
+def test_a_clock_that_starts_again_goes_on(tmp_path, suffix, codec):
+    parts = [
+        write_video(tmp_path / f"{move}.{suffix}", moving_square(move, frames), codec=codec, rate=25)
+        for move, frames in (("right", 20), ("left", 30), ("up", 10))
+    ]
+    path = joined(tmp_path / f"all.{suffix}", *parts)
+    times = frame_times(path)
+    np.testing.assert_allclose(np.diff(times), 0.04, atol=0.002)
+    assert len(times) == 60
+    frames = list(stream_frames(path, 100))
+    np.testing.assert_allclose([frame.time for frame in frames], times, atol=1e-6)
+    alone = [frame for part in parts for frame in stream_frames(part, 100)]
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(frames, alone, strict=True))
+    for wanted in (times[[3, 25, 33, 55]], times[[59]], times[::7]):  # as clips are read: others are skipped
+        found = read_frames(path, wanted)
+        assert [frame.time for frame in found] == pytest.approx(wanted)
+        at = [int(np.argmin(abs(times - time))) for time in wanted]
+        assert all(np.array_equal(frame.pixels, frames[i].pixels) for frame, i in zip(found, at, strict=True))
+
+
+def test_times_count_from_the_start_of_the_recording(tmp_path):
+    shifted = write_video(tmp_path / "v.mkv", moving_square("up", 10), [100 + i / 20 for i in range(10)])
+    np.testing.assert_allclose(frame_times(shifted), np.arange(10) / 20, atol=2e-3)
+    assert [round(f.time, 2) for f in stream_frames(shifted, 100)] == [round(i / 20, 2) for i in range(10)]
+
+
+def test_an_avi_whose_frames_are_stored_in_another_order(tmp_path, recwarn):
+    path = write_video(tmp_path / "v.avi", moving_square("right", 30))
+    times = frame_times(path)
+    np.testing.assert_allclose(times, np.arange(30) / 20, atol=1e-6)
+    frames = list(stream_frames(path, 100))
+    np.testing.assert_allclose([frame.time for frame in frames], times, atol=1e-6)
+    columns = np.array([column(frame) for frame in frames])
+    assert (np.diff(columns) > -3).all()  # it goes to the right, with a pixel of jitter
+    assert [frame.time for frame in read_frames(path, times[[3, 14, 29]])] == pytest.approx(
+        times[[3, 14, 29]]
+    )
+    assert not [w for w in recwarn if issubclass(w.category, VisionWarning)]
+
+
+def with_thumbnail(path, pictures, *, default, codec="mjpeg"):
+    """A single picture as the first video stream, the film as the second."""
+    with av.open(str(path), "w") as out:
+        streams = []
+        for name, (width, height), pixels in (
+            (codec, (160, 120), "yuvj420p"),
+            ("libx264", (64, 64), "yuv420p"),
+        ):
+            stream = out.add_stream(name, rate=20)
+            stream.width, stream.height, stream.pix_fmt = width, height, pixels
+            streams.append(stream)
+        for stream, marked in zip(streams, default, strict=True):
+            stream.disposition = av.stream.Disposition.default if marked else av.stream.Disposition(0)
+        out.mux(streams[0].encode(av.VideoFrame.from_ndarray(np.zeros((120, 160, 3), np.uint8))))
+        for picture in pictures:
+            out.mux(streams[1].encode(av.VideoFrame.from_ndarray(picture)))
+        for stream in streams:
+            out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "avi"])
+@pytest.mark.parametrize("default", list(itertools.product((False, True), repeat=2)))
+def test_a_thumbnail_before_the_film_is_not_the_film(tmp_path, suffix, default):
+    path = with_thumbnail(tmp_path / f"v.{suffix}", moving_square("right", 20), default=default)
+    times = frame_times(path)
+    assert len(times) == 20
+    assert {frame.pixels.shape for frame in read_frames(path, times)} == {(64, 64, 3)}
+
+
+def test_a_song_with_a_cover_is_no_video(tmp_path):
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as out:
+        song = out.add_stream("aac", rate=8000)
+        cover = out.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        sound.sample_rate = 8000
+        out.mux(song.encode(sound))
+        out.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
+        out.mux([*song.encode(None), *cover.encode(None)])
+    with av.open(str(path)) as opened:
+        assert opened.streams.video[0].disposition & av.stream.Disposition.attached_pic
+    with pytest.raises(VideoError, match="holds no video"):
+        frame_times(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile other.mp4\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    ],
+)
+def test_a_file_that_names_others_opens_none_of_them(tmp_path, clip, text):
+    clip.rename(tmp_path / "other.mp4")
+    for name in ("list.mp4", "list.m3u8"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(VideoError, match=r"list.*(not read|not a video)"):
+            frame_times(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", [b"a:b.mp4", b"http:x.mp4", b"concat:x|y.mp4", b"%03d.mp4", b"caf\xe9\n.mp4"]
+)
+def test_any_name_is_only_a_name(tmp_path, clip, name):
+    path = tmp_path / os.fsdecode(name)
+    clip.rename(path)
+    assert len(frame_times(path)) == 20
+    os.chdir(tmp_path)
+    assert len(frame_times(path.relative_to(tmp_path))) == 20
+
+
+def test_whatever_decoding_raises_is_that_files_error(clip, monkeypatch):
+    def fail(*_):
+        raise NotImplementedError("no such pixels")
+
+    monkeypatch.setattr("video.decode._upright", fail)
+    for read in (lambda: read_frames(clip, [0.0]), lambda: next(stream_frames(clip, 10))):
+        with pytest.raises(VideoError, match=r"clip\.mp4: damaged \(no such pixels\)"):
+            read()
