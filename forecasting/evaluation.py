@@ -1,6 +1,5 @@
 """Rolling-origin backtest of a model and of the baselines: what `scripts/evaluate_forecasting.py` calls."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ import torch
 
 from common.cli import command_line
 from common.errors import DataError, UsageError
+from common.evaluation import write_report
 from common.pretrained import parameter_count
+from common.writing import check_folder
 from forecasting.baselines import baselines
 from forecasting.data import read_series
 from forecasting.forecaster import Forecaster
@@ -37,8 +38,7 @@ def evaluate(config: EvaluationConfig) -> None:
     """Forecast, score, print and write the report. Raises UsageError, DataError, ModelError."""
     if config.split not in ("test", "val"):
         raise UsageError(f"--split {config.split}: expected test or val")
-    if config.report is not None and not config.report.resolve().parent.is_dir():
-        raise UsageError(f"--report {config.report}: its folder does not exist")
+    check_folder("--report", config.report)
     forecasters = [Forecaster.from_pretrained(name) for name in config.model.split(",")]
     model = forecasters[0].model
     horizon, season = model.config.horizon, model.config.season
@@ -93,10 +93,7 @@ def evaluate(config: EvaluationConfig) -> None:
             + "  ".join(f"{key} {row[key]}" for key in ("rmse", "rmse_per_origin", "mae", "mape", "mase"))
         )
     print(f"{len(origins)} forecasts of {horizon} rows from {report['first_origin']} on")
-    if config.report is not None:
-        aside = config.report.with_name(f"{config.report.name}.tmp")
-        aside.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        aside.replace(config.report)
+    write_report(report, config.report)
 
 
 def scores(forecast: np.ndarray, actual: np.ndarray, scale: float) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from common.errors import DataError, ImageError, UsageError
 from common.images import FORMATS, IMAGE_SUFFIXES, blamed_on
@@ -347,74 +347,3 @@ def collate(
         list(texts),
         list(indices),
     )
-
-
-class OcrData(pl.LightningDataModule):
-    """Train and val lines.
-
-    Args:
-        train: labelled lines; may be empty where there are synthetic ones.
-        val: labelled lines.
-        charset: gives characters their classes.
-        preprocess: as the model reads.
-        synthetic: makes synthetic lines.
-        synthetic_count: how many an epoch.
-        batch_size: lines a step over all processes.
-        workers: loading processes.
-        seed: of everything random.
-    """
-
-    def __init__(
-        self,
-        train: Sequence[TextLine],
-        val: Sequence[TextLine],
-        charset: Charset,
-        preprocess: LinePreprocess,
-        *,
-        synthetic: SyntheticLines | None,
-        synthetic_count: int,
-        batch_size: int,
-        workers: int,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        self.train_lines, self.val_lines = train, val
-        self.charset, self.preprocess = charset, preprocess
-        self.synthetic, self.synthetic_count = synthetic, synthetic_count
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-
-    def _loader(self, lines: Sequence[TextLine], *, shuffle: bool) -> DataLoader[Any]:
-        widths = [self.preprocess.width(*line.size) for line in lines]
-        sampler = WidthBatches(
-            widths,
-            self.batch_size,
-            self.seed,
-            shuffle=shuffle,
-            synthetic=self.synthetic_count,
-            trainer=self.trainer,
-        )
-        return DataLoader(
-            LineDataset(lines, self.preprocess, self.synthetic),
-            batch_sampler=sampler,
-            num_workers=self.workers,
-            collate_fn=_Collate(self.charset),
-            persistent_workers=self.workers > 0,
-        )
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Labelled and synthetic lines, distorted, shuffled."""
-        return self._loader(self.train_lines, shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Each line once, as it is."""
-        return self._loader(self.val_lines, shuffle=False)
-
-
-class _Collate:
-    """`collate` with its charset, in a form that goes to worker processes."""
-
-    def __init__(self, charset: Charset) -> None:
-        self.charset = charset
-
-    def __call__(self, items: Sequence[tuple[torch.Tensor, str, bool, int] | None]) -> TextBatch | None:
-        return collate(self.charset, items)

@@ -1,6 +1,5 @@
 """Score a recognizer on labelled lines and pages: what `scripts/evaluate_ocr.py` calls."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ import torch
 from torchmetrics.functional.text import char_error_rate
 
 from common.cli import command_line
-from common.device import Precision
 from common.errors import DataError, ImageError, UsageError
+from common.evaluation import ReportFlags, left_out, show, write_report
 from common.pretrained import parameter_count
 from common.reading import load_json
+from common.writing import check_folder
 from ocr.charset import composed
 from ocr.data import LABELS, LmdbRecord, TextLine, read_lines
 from ocr.metrics import bag_of_words_f1, score_lines
@@ -25,7 +25,7 @@ _WORST = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
+class EvaluationConfig(ReportFlags):
     """Flags of the evaluation."""
 
     model: str = "english"
@@ -38,16 +38,8 @@ class EvaluationConfig:
     """Folder of whole pages, NNN.jpg, each with its text lines in NNN.json."""
     beam_size: int = BEAM_SIZE
     """Texts kept by the beam search with the model's language model; 1 is greedy decoding."""
-    report: Path | None = None
-    """JSON file to write: the scores, how they were made, and the worst lines."""
     batch_size: int = 32
     """Lines at a time."""
-    limit: int = 0
-    """Only the first so many lines and pages; 0 is all."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    precision: Precision = "auto"
-    """auto (bf16 where the hardware has it), bf16 or fp32."""
 
 
 def evaluate(config: EvaluationConfig) -> int:
@@ -57,8 +49,7 @@ def evaluate(config: EvaluationConfig) -> int:
     """
     if config.data is None and config.pages is None:
         raise UsageError("nothing to evaluate: give --data DIR with labels.tsv, or --pages DIR")
-    if config.report is not None and not config.report.resolve().parent.is_dir():
-        raise UsageError(f"--report {config.report}: its folder does not exist")
+    check_folder("--report", config.report)
     model = Recognizer.from_pretrained(config.model)
     reader = TextReader(model, config.device, config.precision)
     report: dict[str, Any] = {}
@@ -73,8 +64,7 @@ def evaluate(config: EvaluationConfig) -> int:
         for name in ("bag_of_words_f1", "cer"):
             report[f"page_{name}"] = round(sum(page[name] for page in pages) / len(pages), 4)
         report["num_pages"] = len(pages)
-    for error in errors:
-        print(f"left out {error}")
+    left_out(errors)
     report |= {
         "num_unreadable": len(errors),
         "model": config.model,
@@ -86,12 +76,8 @@ def evaluate(config: EvaluationConfig) -> int:
         "precision": reader.precision,
         "command": command_line(),
     }
-    print("\n".join(f"{name:18} {value}" for name, value in report.items()))
-    if config.report is not None:
-        report |= {"worst_lines": worst, "pages": pages}
-        aside = config.report.with_name(f"{config.report.name}.tmp")
-        aside.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
-        aside.replace(config.report)
+    show(report)
+    write_report({**report, "worst_lines": worst, "pages": pages}, config.report)
     return 1 if errors else 0
 
 

@@ -31,14 +31,17 @@ class RecognizerConfig:
     """Sizes of a CRNN."""
 
     encoder: str = COMPACT
-    """compact (a thin ResNet-10), vgg (as Shi et al. 2015), or a convolutional backbone of timm."""
+    """compact (a thin ResNet-10), vgg (Shi et al. 2015), or a backbone of timm; trained from scratch."""
     cell: CellKind = "lstm"
+    """lstm, gru or rnn."""
     hidden_size: int = 128
-    """Of each direction."""
+    """Units of the RNN in each direction."""
     layers: int = 2
+    """Stacked RNN layers."""
     dropout: float = 0.1
+    """Before, between and after the RNN layers."""
     height: int = 32
-    """Pixels to which every line is scaled."""
+    """Pixels to which each line is scaled."""
 
 
 class LineEncoder(nn.Module):

@@ -1,19 +1,17 @@
 """Text of lines and pages: what a user calls."""
 
-import copy
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from common.device import Precision, pick_device, pick_precision
+from common.device import Precision
 from common.errors import ImageError, UsageError
 from common.images import ImageSource
+from common.predictor import Predictor, results
+from common.threads import ahead
 from ocr.ctc import Reading, greedy, prefix_beam_search
 from ocr.images import grey, stack
 from ocr.language import LanguageModel
@@ -65,7 +63,7 @@ class Page:
         return self.text
 
 
-class TextReader:
+class TextReader(Predictor[Recognizer]):
     """Reads text with a trained model.
 
     Args:
@@ -78,20 +76,11 @@ class TextReader:
         >>> print(reader.read("receipt.jpg"))  # doctest: +SKIP
     """
 
-    def __init__(self, model: Recognizer, device: str = "auto", precision: Precision = "auto") -> None:
-        self.device = pick_device(device)
-        self.precision = pick_precision(precision, self.device)
-        self.model = model.eval()
-        # a copy that computes in the target precision throughout saves autocast's conversions
-        self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self._network = copy.deepcopy(model).to(self.device, self._dtype)
+    model_class = Recognizer
 
-    @classmethod
-    def from_pretrained(
-        cls, name: str | Path, device: str = "auto", precision: Precision = "auto", **hub: Any
-    ) -> "TextReader":
-        """Load a bundled model, a model or run folder, or `user/name` from the hub. Raises ModelError."""
-        return cls(Recognizer.from_pretrained(name, **hub), device, precision)
+    def __init__(self, model: Recognizer, device: str = "auto", precision: Precision = "auto") -> None:
+        super().__init__(model, device, precision)
+        self._network = self.in_precision(model)
 
     def read(
         self,
@@ -141,14 +130,10 @@ class TextReader:
         """
         if isinstance(lines, str | Path):
             raise TypeError(f"read_lines() takes a list of pictures: read_lines([{str(lines)!r}])")
-        result = []
-        for item in self.read_lines_each(
+        found = self.read_lines_each(
             lines, beam_size=beam_size, language_model=language_model, batch_size=batch_size
-        ):
-            if isinstance(item, ImageError):
-                raise item
-            result.append(item)
-        return result
+        )
+        return results(found)
 
     def read_lines_each(
         self,
@@ -170,21 +155,13 @@ class TextReader:
         """
         _check(beam_size, language_model, batch_size)
 
-        def load(source: ImageSource | np.ndarray) -> np.ndarray | ImageError:
-            try:
-                return grey(source)
-            except ImageError as error:
-                return error
-
         size = batch_size * _AHEAD
-        with ThreadPoolExecutor(workers) if workers else nullcontext() as pool:
-            for start in range(0, len(lines), size):
-                chunk = lines[start : start + size]
-                loaded = list(pool.map(load, chunk)) if pool else [load(source) for source in chunk]
-                good = [line for line in loaded if not isinstance(line, ImageError)]
-                found = iter(self._read(good, beam_size, language_model, batch_size))
-                for line in loaded:
-                    yield line if isinstance(line, ImageError) else next(found)
+        for start in range(0, len(lines), size):
+            loaded = list(ahead(grey, lines[start : start + size], workers, size))
+            good = [line for line in loaded if not isinstance(line, ImageError)]
+            found = iter(self._read(good, beam_size, language_model, batch_size))
+            for line in loaded:
+                yield line if isinstance(line, ImageError) else next(found)
 
     def _read(
         self,
@@ -202,7 +179,7 @@ class TextReader:
             chosen = order[start : start + batch_size]
             images, widths = stack([ready[i] for i in chosen])
             with torch.inference_mode():
-                logits, steps = self._network(images.to(self.device, self._dtype), widths.to(self.device))
+                logits, steps = self._network(images.to(self.device, self.dtype), widths.to(self.device))
                 log_probs = logits.float().log_softmax(-1).cpu().numpy()
             for i, row, length in zip(chosen, log_probs, steps.tolist(), strict=True):
                 found[i] = self._decode(row[:length], beam_size, language_model)

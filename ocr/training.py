@@ -1,24 +1,27 @@
 """Train a recognizer from flags: what `scripts/train_ocr.py` calls."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+from torch.utils.data import DataLoader
 
-from common.cli import command_line
+from common.cli import command_line, sizes_of
 from common.errors import UsageError
-from common.recurrent import CellKind
+from common.loading import PartsData
 from common.training import TrainConfig, fit, prepare_run
 from ocr.charset import PRINTABLE, Charset, composed
-from ocr.data import OcrData, TextLine, fit_labels, read_lines
+from ocr.data import LineDataset, TextLine, WidthBatches, collate, fit_labels, read_lines
 from ocr.language import CharacterNgrams
-from ocr.model import COMPACT, Recognizer, RecognizerConfig
+from ocr.model import Recognizer, RecognizerConfig
 from ocr.synthetic import SyntheticLines, TextSource, find_fonts, read_words
 from ocr.system import OcrSystem
 
 
 @dataclass(frozen=True, kw_only=True)
-class OcrConfig(TrainConfig):
+class OcrConfig(RecognizerConfig, TrainConfig):
     """Flags of text recognition."""
 
     data: tuple[Path, ...]
@@ -26,18 +29,6 @@ class OcrConfig(TrainConfig):
     val_last: tuple[str, ...] = ()
     """What of each folder is val and never trained on: its last rows or groups, as 300rows or 40groups. A
     group is what stands before the last underscore of a file name. By default a tenth of the rows."""
-    encoder: str = COMPACT
-    """compact (a thin ResNet-10), vgg (Shi et al. 2015), or a backbone of timm; trained from scratch."""
-    cell: CellKind = "lstm"
-    """lstm, gru or rnn."""
-    hidden_size: int = 128
-    """Units of the RNN in each direction."""
-    layers: int = 2
-    """Stacked RNN layers."""
-    dropout: float = 0.1
-    """Before, between and after the RNN layers."""
-    height: int = 32
-    """Pixels to which each line is scaled."""
     charset: str = PRINTABLE
     """Every character that the model can read; printable ASCII by default."""
     synthetic: int = 0
@@ -90,17 +81,8 @@ def train(config: OcrConfig) -> None:
         "command": command_line(),
         "seed": config.seed,
     }
-    data = OcrData(
-        parts["train"],
-        parts["val"],
-        model.charset,
-        model.preprocess,
-        synthetic=synthetic,
-        synthetic_count=config.synthetic,
-        batch_size=config.batch_size,
-        workers=config.workers,
-        seed=config.seed,
-    )
+    datasets = {name: LineDataset(lines, model.preprocess, synthetic) for name, lines in parts.items()}
+    data = OcrData(lambda: datasets, partial(collate, model.charset), config)
     each = dict.fromkeys(f"case_insensitive_{line.folder}" for line in parts["val"])
     report = ("cer", *(each if len(each) > 1 else ()), "num_lines")
     system = OcrSystem(model, config, parts["val"])
@@ -108,11 +90,41 @@ def train(config: OcrConfig) -> None:
     print(f"best model: {config.out / 'best'}")
 
 
+class OcrData(PartsData):
+    """Batches of lines that are nearly equally wide; in train distorted, and beside them synthetic ones."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Labelled and synthetic lines, distorted, shuffled."""
+        return self._lines("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Each line once, as it is."""
+        return self._lines("val", shuffle=False)
+
+    def _lines(self, name: str, *, shuffle: bool) -> DataLoader[Any]:
+        config: Any = self.config
+        part: LineDataset = self.datasets[name]
+        sampler = WidthBatches(
+            [part.preprocess.width(*line.size) for line in part.lines],
+            config.batch_size,
+            config.seed,
+            shuffle=shuffle,
+            synthetic=config.synthetic,
+            trainer=self.trainer,
+        )
+        return DataLoader(
+            part,
+            batch_sampler=sampler,
+            num_workers=config.workers,
+            collate_fn=self.collate,
+            persistent_workers=config.workers > 0,
+        )
+
+
 def _model(config: OcrConfig) -> Recognizer:
     if config.init_from is not None:
         return Recognizer.from_pretrained(config.init_from).train()
-    sizes = {name: getattr(config, name) for name in asdict(RecognizerConfig())}
-    return Recognizer(RecognizerConfig(**sizes), Charset(composed(config.charset)))
+    return Recognizer(sizes_of(RecognizerConfig, config), Charset(composed(config.charset)))
 
 
 def _read(config: OcrConfig, model: Recognizer) -> dict[str, list[TextLine]]:

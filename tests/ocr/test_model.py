@@ -6,7 +6,7 @@ from common.errors import UsageError
 from ocr.charset import Charset
 from ocr.images import stack
 from ocr.language import CharacterNgrams
-from ocr.model import STRIDE, LineEncoder, Recognizer, RecognizerConfig
+from ocr.model import STRIDE, LineEncoder, Recognizer
 from ocr.system import fold_case
 from tests.ocr.conftest import line_picture, tiny_recognizer
 
@@ -104,11 +104,3 @@ def test_folded_case_sums_all_spellings():
     assert (folded[..., small] < -1e3).all()
     digits = Charset("12")
     assert torch.equal(fold_case(log_probs[..., :3], digits), log_probs[..., :3])
-
-
-def test_config_defaults_are_the_flags_of_training():
-    from ocr.training import OcrConfig
-
-    flags = OcrConfig.__dataclass_fields__
-    for name, field in RecognizerConfig.__dataclass_fields__.items():
-        assert flags[name].default == field.default, name
