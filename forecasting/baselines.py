@@ -88,7 +88,6 @@ def plot_decomposition(series: Series, season: int, out: Path) -> None:
     parts = STL(values, period=season).fit()
     figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.subplots(4, 1, sharex=True)
-    dates = series.periods.to_timestamp()
     drawn = {
         series.name: values,
         "trend": parts.trend,
@@ -96,7 +95,7 @@ def plot_decomposition(series: Series, season: int, out: Path) -> None:
         "remainder": parts.resid,
     }
     for axis, (name, line) in zip(axes, drawn.items(), strict=True):
-        axis.plot(dates, line, linewidth=0.9)
+        axis.plot(series.dates.index, line, linewidth=0.9)
         axis.set_ylabel(name if len(name) < 24 else f"{name[:22]}...")
         axis.grid(alpha=0.3)
     figure.savefig(out, dpi=110, format="png")

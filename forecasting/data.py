@@ -5,101 +5,69 @@ Notation: T times, F columns (the value first, then covariates), W window, H hor
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from common.errors import DataError, UsageError
+from forecasting.dates import Dates, read_dates
+from forecasting.table import TableFlags, read_numbers, read_table
+
+_FLAGS = TableFlags()
 
 
 @dataclass(frozen=True)
 class Series:
     """A regular time series."""
 
-    periods: pd.PeriodIndex
-    """(T,) one after the other, without gaps."""
+    dates: Dates
+    """T of them, one after the other, without gaps."""
     values: np.ndarray
     """float64 (T, F): the value to forecast, then the covariates."""
     name: str
     """Of the value column."""
+    date_name: str = "date"
+    """Of the column of dates."""
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def until(self, period: pd.Period) -> "Series":
-        """The part up to `period`, which is included."""
-        kept = int((self.periods <= period).sum())
-        return Series(self.periods[:kept], self.values[:kept], self.name)
 
-
-def read_series(file: Path, date_column: str, value_column: str, covariates: tuple[str, ...] = ()) -> Series:
+def read_series(
+    file: Path,
+    date_column: str,
+    value_column: str,
+    covariates: tuple[str, ...] = (),
+    flags: TableFlags = _FLAGS,
+    expected: str = "",
+) -> Series:
     """Read a CSV with a date, a value and perhaps further numeric columns; rows may stand in any order.
 
+    Args:
+        file: the CSV.
+        date_column: name of the column of dates.
+        value_column: name of the column to forecast.
+        covariates: names of further columns.
+        flags: how the file is written; what they leave open is found from it.
+        expected: the frequency of the model that the series is for, taken where a few dates fit several.
+
     Raises:
-        UsageError: the file or a column is not there.
+        UsageError: the file or a column is not there, or a flag does not fit it.
         DataError: a date that is none, the same date twice, a gap, text or nothing in place of a number, a
-            constant value, fewer than four rows.
+            number that may be read in two ways, a constant value, fewer than four rows.
     """
-    if not file.is_file():
-        raise UsageError(f"--data {file}: no such file")
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: no CSV that can be read ({error})") from None
-    for column in (date_column, value_column, *covariates):
-        if column not in table:
-            raise UsageError(f"{file} has no column {column!r}; it has {', '.join(map(repr, table.columns))}")
-    numbers = {c: _numbers(table[c], c, file) for c in (value_column, *covariates)}
-    try:
-        dates = pd.DatetimeIndex(pd.to_datetime(table[date_column]))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{file}: column {date_column!r} holds something that is no date ({error})") from None
-    if len(dates) < 4:
-        raise DataError(f"{file}: {len(dates)} rows are too few to forecast from")
-    order = np.argsort(dates.to_numpy(), kind="stable")
+    table = read_table(file, (date_column, value_column, *covariates), flags)
+    if len(table.lines) < 4:
+        raise DataError(f"{file}: {len(table.lines)} rows are too few to forecast from")
+    numbers = read_numbers(table, (value_column, *covariates), flags)
+    dates, order = read_dates(table, date_column, flags.date_format, expected)
     if (np.diff(order) < 0).any():
         print(f"{file.name}: the rows are not in the order of their dates; they were sorted", flush=True)
-    periods = _periods(dates[order], file)
     values = np.stack([numbers[c][order] for c in (value_column, *covariates)], axis=1)
     if np.ptp(values[:, 0]) == 0:
         raise DataError(
             f"{file}: column {value_column!r} is {values[0, 0]:g} everywhere: nothing to forecast"
         )
-    return Series(periods, values, value_column)
-
-
-def _numbers(column: Any, name: str, file: Path) -> np.ndarray:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
-    bad = np.flatnonzero(~np.isfinite(numbers))
-    if len(bad):
-        cell = repr(column.iloc[bad[0]]) if column.iloc[bad[0]] else "nothing"
-        raise DataError(
-            f"{file}: column {name!r} holds {cell} in line {bad[0] + 2} where a number should be "
-            f"({len(bad)} such rows); fill or remove them"
-        )
-    return numbers
-
-
-def _periods(dates: pd.DatetimeIndex, file: Path) -> pd.PeriodIndex:
-    """Periods of the usual distance between dates. Raises DataError for repeated dates and gaps."""
-    days = float(np.median(np.diff(dates.to_numpy()) / np.timedelta64(1, "D")))
-    usual = {"Y": (364, 367), "Q": (89, 93), "M": (28, 31.5), "W": (6.5, 7.5), "D": (0.9, 1.1)}
-    frequency = next(
-        (f for f, (low, high) in usual.items() if low <= days <= high), "h" if days < 0.9 else None
-    )
-    if frequency is None:
-        raise DataError(
-            f"{file}: dates are {days:g} days apart; expected hours, days, weeks, months or years"
-        )
-    periods = dates.to_period(frequency)
-    repeated = periods[periods.duplicated()]
-    if len(repeated):
-        raise DataError(f"{file}: {len(repeated)} dates stand there more than once, first {repeated[0]}")
-    missing = pd.period_range(periods[0], periods[-1], freq=frequency).difference(periods)
-    if len(missing):
-        raise DataError(f"{file}: {len(missing)} dates are missing, first {missing[0]}; fill the gaps first")
-    return periods
+    return Series(dates, values, value_column, date_column)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ class EvaluationConfig(SeriesFlags):
     """A model or run folder, or user/name on the hub. Several, joined by commas, are averaged."""
     split: str = "test"
     """test is everything after the model's val part; val is that part."""
+    season: int = 0
+    """Rows of a season, for the baselines and MASE; 0 is the season that the model was trained with."""
     origins: int = 0
     """Forecasts to make, evenly over the part; 0 is from every row."""
     report: Path | None = None
@@ -41,27 +43,33 @@ def evaluate(config: EvaluationConfig) -> None:
     check_folder("--report", config.report)
     forecasters = [Forecaster.from_pretrained(name) for name in config.model.split(",")]
     model = forecasters[0].model
-    horizon, season = model.config.horizon, model.config.season
+    horizon, season = model.config.horizon, config.season or model.config.season
+    if season < 1:
+        raise UsageError(f"--season {season}: must be at least 1")
     if len({f.model.config.horizon for f in forecasters}) > 1:
         raise UsageError("--model: the models have different horizons")
-    series = read_series(config.data, config.date_column, config.value_column, config.covariates)
-    limits = [pd.Period(model.info[f"{name}_until"], freq=series.periods.freq) for name in ("train", "val")]
-    first = int((series.periods <= limits[1 if config.split == "test" else 0]).sum())
-    last = len(series) if config.split == "test" else int((series.periods <= limits[1]).sum())
+    columns = config.date_column, config.value_column, config.covariates
+    series = read_series(config.data, *columns, config, str(model.info.get("frequency", "")))
+    for forecaster in forecasters:
+        forecaster.check(series)
+    trained, val = (rows_until(series.dates.index, model.info[f"{name}_until"]) for name in ("train", "val"))
+    first, last = (val, len(series)) if config.split == "test" else (trained, val)
     window = max(f.model.config.window for f in forecasters)
     starts = range(max(first, window), last - horizon + 1)
     if not len(starts):
         raise DataError(
             f"{config.data}: no forecast of {horizon} rows fits into {last - first} rows of {config.split} "
-            f"(after {limits[0] if config.split == 'val' else limits[1]}, with {window} rows before it)"
+            f"(after {model.info['val_until' if config.split == 'test' else 'train_until']}, "
+            f"with {window} rows before it)"
         )
     count = min(config.origins or len(starts), len(starts))
     origins = [starts[round(i * (len(starts) - 1) / max(1, count - 1))] for i in range(count)]
     actual = np.stack([series.values[t : t + horizon, 0] for t in origins])  # O, H
     known = series.values[: starts[0], 0]
-    train = series.values[: int((series.periods <= limits[0]).sum()), 0]
+    train = series.values[:trained, 0]
     train = train if len(train) > season else known
-    scale = float(np.abs(train[season:] - train[:-season]).mean())
+    lag = season if len(train) > season else 1
+    scale = float(np.abs(train[lag:] - train[:-lag]).mean())
     each = [
         point_forecast(torch.from_numpy(f.backtest(series.values, origins)), f.model.config.quantiles).numpy()
         for f in forecasters
@@ -83,10 +91,13 @@ def evaluate(config: EvaluationConfig) -> None:
         "data": config.data.name,
         "split": config.split,
         "origins": len(origins),
-        "first_origin": str(series.periods[origins[0]]),
-        "last_row": str(series.periods[last - 1]),
+        "frequency": str(series.dates.frequency),
+        "season": season,
+        "first_origin": series.dates.text(origins[0]),
+        "last_row": series.dates.text(last - 1),
         "command": command_line(),
     }
+    print(f"{series.dates.frequency}, season of {season} rows")
     for name, row in {"model": report, **report["baselines"]}.items():
         print(
             f"{name:16}"
@@ -94,6 +105,16 @@ def evaluate(config: EvaluationConfig) -> None:
         )
     print(f"{len(origins)} forecasts of {horizon} rows from {report['first_origin']} on")
     write_report(report, config.report)
+
+
+def rows_until(index: pd.DatetimeIndex, text: str) -> int:
+    """Rows up to a date that a model names; that of an older one is a period, as `2014-05`, counted whole."""
+    if len(text) <= 10 or "/" in text:
+        limit = pd.Period(text.rpartition("/")[2]).end_time.tz_localize(index.tz)
+        return int((index <= limit).sum())
+    limit = pd.Timestamp(text)
+    limit = limit.tz_localize("UTC") if limit.tz is None else limit
+    return int(((index.tz_localize("UTC") if index.tz is None else index) <= limit).sum())
 
 
 def scores(forecast: np.ndarray, actual: np.ndarray, scale: float) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ import torch
 
 from common.errors import DataError, UsageError
 from forecasting.data import Series
+from forecasting.dates import Dates
 from forecasting.model import ForecastModel, point_forecast
 
 
@@ -17,16 +18,16 @@ from forecasting.model import ForecastModel, point_forecast
 class Forecast:
     """What comes after a series, in its own units."""
 
-    periods: pd.PeriodIndex
-    """(H,)"""
+    dates: Dates
+    """H of them."""
     values: np.ndarray
     """(H,)"""
     quantiles: dict[float, np.ndarray]
     """Level -> (H,); empty for a model without quantiles."""
 
-    def to_frame(self, name: str) -> pd.DataFrame:
-        """A table with the dates, the forecast as `name`, and a column a quantile."""
-        columns = {"date": self.periods.astype(str), name: self.values}
+    def to_frame(self, name: str, date_name: str = "date") -> pd.DataFrame:
+        """A table: dates as the series writes them, the forecast as `name`, and a column a quantile."""
+        columns = {date_name: [self.dates.text(row) for row in range(len(self.dates))], name: self.values}
         return pd.DataFrame({**columns, **{f"quantile_{q:g}": v for q, v in self.quantiles.items()}})
 
 
@@ -52,8 +53,10 @@ class Forecaster:
 
         Raises:
             UsageError: a horizon below 0, or beyond the model's own for one that needs covariates.
-            DataError: other columns than the model was trained on, or fewer rows than its window.
+            DataError: another frequency or other columns than the model was trained on, or fewer rows than
+                its window.
         """
+        self.check(series)
         config = self.model.config
         horizon = horizon or config.horizon
         if horizon < 0 or (horizon > config.horizon and config.columns > 1):
@@ -75,8 +78,18 @@ class Forecaster:
                 values = np.concatenate([values, point[:, None]])
         found = np.concatenate(blocks)[:horizon]
         middle = point_forecast(torch.from_numpy(found)[None], config.quantiles)[0].numpy()
-        periods = pd.period_range(series.periods[-1] + 1, periods=horizon, freq=series.periods.freq)
-        return Forecast(periods, middle, {q: found[:, i] for i, q in enumerate(config.quantiles)})
+        return Forecast(
+            series.dates.after(horizon), middle, {q: found[:, i] for i, q in enumerate(config.quantiles)}
+        )
+
+    def check(self, series: Series) -> None:
+        """Raises DataError for a series of another frequency than the model was trained on."""
+        trained_on = self.model.info.get("frequency")
+        if trained_on not in (None, str(series.dates.frequency)):  # older models do not say
+            raise DataError(
+                f"the model was trained on {trained_on}, the series has {series.dates.frequency}; "
+                "train one on such a series"
+            )
 
     def backtest(self, values: np.ndarray, origins: list[int]) -> np.ndarray:
         """Forecasts (O, H, Q) from each origin: row `t` sees values (T, F) before row `t` and nothing else.
@@ -116,8 +129,8 @@ def plot_forecast(series: Series, forecast: Forecast, out: Path, history: int = 
     figure = Figure(figsize=(9, 4), layout="constrained")
     axis = figure.subplots()
     known = series.values[-shown:, 0]
-    axis.plot(series.periods[-shown:].to_timestamp(), known, label=series.name, linewidth=1.2)
-    dates = pd.PeriodIndex([series.periods[-1], *forecast.periods]).to_timestamp()
+    axis.plot(series.dates.index[-shown:], known, label=series.name, linewidth=1.2)
+    dates = series.dates.index[-1:].append(forecast.dates.index)
     joined = np.concatenate([known[-1:], forecast.values])
     axis.plot(dates, joined, label="forecast", linewidth=1.2)
     levels = sorted(forecast.quantiles)

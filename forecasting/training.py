@@ -17,10 +17,11 @@ from common.training import EpochSampler, TrainConfig, fit, prepare_run
 from forecasting.data import Split, read_series, windows
 from forecasting.model import Base, ForecastConfig, ForecastModel, Scaler, Transform, linear_base
 from forecasting.system import ForecastingSystem
+from forecasting.table import TableFlags
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeriesFlags:
+class SeriesFlags(TableFlags):
     """Which series; the same in every script."""
 
     data: Path
@@ -61,8 +62,8 @@ class ForecastingConfig(SeriesFlags, TrainConfig):
     """Applied to the value first: log for growth by percent, sqrt for counts."""
     base: Base = "ar"
     """What the RNN corrects: a linear autoregression, the last season, or nothing."""
-    season: int = 12
-    """Rows of a season."""
+    season: int = 0
+    """Rows of a season; 0 follows the dates: 24 for hours, 7 for days, 52 for weeks, 12 for months."""
     lags: int = 0
     """Lags of the autoregressive base; 0 is the whole window."""
     epochs: int = 40
@@ -128,10 +129,13 @@ def train(config: ForecastingConfig) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be at least 1")
     if any(not 0 < q < 1 for q in config.quantiles):
         raise UsageError(f"--quantiles {config.quantiles}: must lie between 0 and 1")
-    series = read_series(config.data, config.date_column, config.value_column, config.covariates)
+    if config.season < 0:
+        raise UsageError(f"--season {config.season}: must be at least 1")
+    series = read_series(config.data, config.date_column, config.value_column, config.covariates, config)
     split = Split.of(len(series), config.test, config.val)
     config = prepare_run(config)
     pl.seed_everything(config.seed, verbose=False)
+    season = config.season or series.dates.frequency.season(split.train)
     sizes = ForecastConfig(
         window=config.window,
         horizon=config.horizon,
@@ -144,7 +148,7 @@ def train(config: ForecastingConfig) -> None:
         quantiles=tuple(sorted(config.quantiles)),
         transform=config.transform,
         base=config.base,
-        season=config.season,
+        season=season,
         lags=config.lags,
     )
     try:
@@ -165,14 +169,16 @@ def train(config: ForecastingConfig) -> None:
             "value_column": config.value_column,
             "covariates": config.covariates,
         },
-        "train_until": str(series.periods[split.train - 1]),
-        "val_until": str(series.periods[split.val - 1]),
+        "frequency": str(series.dates.frequency),
+        "train_until": str(series.dates.index[split.train - 1]),
+        "val_until": str(series.dates.index[split.val - 1]),
         "command": command_line(),
         "seed": config.seed,
     }
     print(
-        f"train {series.periods[0]} to {model.info['train_until']}, val to {model.info['val_until']}, "
-        f"{len(series) - split.val} rows of test not looked at",
+        f"{series.dates.frequency}, season of {season} rows; "
+        f"train {series.dates.text(0)} to {series.dates.text(split.train - 1)}, "
+        f"val to {series.dates.text(split.val - 1)}, {len(series) - split.val} rows of test not looked at",
         flush=True,
     )
     fit(ForecastingSystem(model, config), data, config, model=model, monitor="rmse", mode="min")

@@ -5,6 +5,8 @@
 Prints a table as CSV, or writes it to `--out`.
 """
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +17,11 @@ with needs_extra("forecast"):
     from forecasting.baselines import plot_decomposition
     from forecasting.data import read_series
     from forecasting.forecaster import Forecaster, plot_forecast
+    from forecasting.table import TableFlags
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(TableFlags):
     """Flags."""
 
     model: str
@@ -46,14 +49,17 @@ def main(config: Config) -> None:
     forecaster = Forecaster.from_pretrained(config.model)
     trained_on = forecaster.model.info["columns"]
     covariates = trained_on["covariates"] if config.covariates is None else config.covariates
-    series = read_series(
-        config.data,
-        config.date_column or trained_on["date_column"],
-        config.value_column or trained_on["value_column"],
-        tuple(covariates),
-    )
+    with redirect_stdout(sys.stderr):  # the table alone goes to stdout
+        series = read_series(
+            config.data,
+            config.date_column or trained_on["date_column"],
+            config.value_column or trained_on["value_column"],
+            tuple(covariates),
+            config,
+            str(forecaster.model.info.get("frequency", "")),
+        )
     forecast = forecaster.forecast(series, config.horizon)
-    table = forecast.to_frame(series.name).to_csv(index=False, float_format="%.6g")
+    table = forecast.to_frame(series.name, series.date_name).to_csv(index=False, float_format="%.6g")
     if config.out is None:
         print(table, end="")
     else:

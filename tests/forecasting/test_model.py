@@ -1,10 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from statsmodels.tsa.ar_model import AutoReg
 
 from forecasting.baselines import baselines
-from forecasting.evaluation import scores
+from forecasting.evaluation import rows_until, scores
 from forecasting.forecaster import Forecaster
 from forecasting.model import ForecastConfig, ForecastModel, Scaler, linear_base
 
@@ -129,3 +130,18 @@ def test_scores_in_the_datas_own_units():
         "rmse": round(5**0.5, 3), "rmse_per_origin": 2.0, "mae": 2.0, "mape": 8.125, "mase": 0.5,
     }  # fmt: skip
     assert scores(actual, actual * 0, 1.0)["mape"] is None
+
+
+@pytest.mark.parametrize(
+    ("index", "until", "rows"),
+    [
+        (pd.date_range("2014-01-31", periods=9, freq="ME"), "2014-05", 5),  # as older models have it
+        (pd.date_range("2014-01-01", periods=9, freq="MS"), "2014-05-01 00:00:00", 5),
+        (pd.date_range("2020-09-21", periods=9, freq="W-MON"), "2020-10-05/2020-10-11", 3),
+        (pd.date_range("2020-01-01", periods=9, freq="h"), "2020-01-01 04:00", 5),
+        (pd.date_range("2020-01-01", periods=9, freq="h", tz="UTC"), "2020-01-01 05:00:00+01:00", 5),
+        (pd.date_range("2020-01-01", periods=9, freq="h", tz="UTC"), "2020-01-01 04:00:00", 5),
+    ],
+)
+def test_rows_up_to_the_end_of_a_models_part(index, until, rows):
+    assert rows_until(index, until) == rows

@@ -2,6 +2,7 @@ import json
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -47,7 +48,7 @@ def test_train_evaluate_forecast(script, file, tmp_path):
     )
     assert done.code == 0, done.err
     assert done.out.splitlines()[0] == "date,value"
-    assert done.out.splitlines()[1].startswith("2014-05,")
+    assert done.out.splitlines()[1].startswith("2014-05-01,")
     assert len(done.out.splitlines()) == 9
     script("forecast.py", *arguments, "--out", tmp_path / "f.csv")
     assert (tmp_path / "f.csv").read_text() == done.out
@@ -114,6 +115,95 @@ def test_resume_ends_at_the_same_weights(script, file, tmp_path, monkeypatch):
     )
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(tensor, cut[name]) for name, tensor in whole.items())
+
+
+def hours(file, rows=400, cycle=24):
+    """Hours with UTC offsets over a change of the clock."""
+    dates = pd.date_range("2023-03-20", periods=rows, freq="h", tz="Europe/Berlin")
+    value = 100 + 20 * np.sin(2 * np.pi * np.arange(rows) / cycle) + np.arange(rows) % 5
+    pd.DataFrame({"When": dates.astype(str), "value": value.round(2)}).to_csv(file, index=False)
+    return file
+
+
+HOURLY = ("--date-column", "When", "--value-column", "value")
+
+
+def test_the_season_follows_the_dates_and_is_printed(script, tmp_path):
+    run, report, file = tmp_path / "run", tmp_path / "report.json", hours(tmp_path / "hours.csv")
+    train = ("train_forecasting.py", "--data", file, *HOURLY, *FLAGS[4:], "--window", 24, "--epochs", 1)
+    done = script(*train, "--out", run)
+    assert done.code == 0, done.err
+    assert "hours, season of 24 rows" in done.out
+    assert "Warning" not in done.out + done.err
+    evaluate = ("evaluate_forecasting.py", "--data", file, *HOURLY, "--model", run, "--report", report)
+    done = script(*evaluate)
+    assert (done.code, "hours, season of 24 rows" in done.out) == (0, True), done.err
+    by_day = json.loads(report.read_text())
+    assert (by_day["season"], by_day["frequency"]) == (24, "hours")
+    assert script(*evaluate, "--season", 12).code == 0
+    by_half = json.loads(report.read_text())
+    assert by_half["season"] == 12
+    better = [scores["baselines"]["seasonal_naive"]["rmse"] for scores in (by_day, by_half)]
+    assert better[0] < better[1] / 3
+    assert by_day["mase"] > by_half["mase"]  # the season of 12 made the model look good
+    done = script(*train, "--out", tmp_path / "other", "--season", 6)
+    assert "hours, season of 6 rows" in done.out
+    assert script(*evaluate, "--season", -1).code == 2
+
+
+def test_a_forecast_can_be_read_back(script, tmp_path):
+    run, file, following = tmp_path / "run", hours(tmp_path / "hours.csv"), tmp_path / "next.csv"
+    train = ("train_forecasting.py", "--data", file, *HOURLY, *FLAGS[4:], "--base", "ar", "--epochs", 1)
+    assert script(*train, "--out", run).code == 0
+    forecast = ("forecast.py", "--model", run)
+    assert script(*forecast, "--data", file, "--horizon", 30, "--out", following).code == 0
+    rows = following.read_text().splitlines()
+    assert (rows[0], rows[1].split(",")[0]) == ("When,value", "2023-04-05 15:00:00+00:00")
+    done = script(*forecast, "--data", following)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[1].startswith("2023-04-06 21:00:00+00:00,")
+    done = script("evaluate_forecasting.py", "--data", following, *HOURLY, "--model", run)
+    assert (done.code, "hours, season of 24 rows" in done.out) == (0, True), done.err
+
+
+def test_a_model_refuses_another_frequency(script, file, tmp_path):
+    run = tmp_path / "run"
+    assert script("train_forecasting.py", "--data", file, *FLAGS, "--out", run, "--epochs", 1).code == 0
+    other = hours(tmp_path / "hours.csv")
+    for name in ("forecast.py", "evaluate_forecasting.py"):
+        done = script(name, "--data", other, "--model", run, *HOURLY)
+        message = "the model was trained on months, the series has hours"
+        assert (done.code, message in done.err) == (1, True), done
+
+
+def test_how_a_csv_is_written_can_be_said(script, tmp_path):
+    file = tmp_path / "series.csv"
+    dates = pd.date_range("2020-01-01", periods=60, freq="D").strftime("%d/%m/%Y")
+    rows = [f"{date};{100 + i % 7}.{100 + i}" for i, date in enumerate(dates)]
+    file.write_text("\n".join(["date;Gr\u00f6\u00dfe", *rows]), encoding="cp1252")
+    columns = ("--date-column", "date", "--value-column", "Gr\u00f6\u00dfe", "--data", file)
+    how = ("--separator", ";", "--encoding", "cp1252", "--date-format", "%d/%m/%Y")
+    sizes = (*FLAGS[4:], "--window", 7, "--test", 8, "--val", 8, "--epochs", 1)
+    done = script("train_forecasting.py", *columns, *sizes, *how, "--out", tmp_path / "refused")
+    assert (done.code, "give --decimal . or --thousands ." in done.err) == (1, True)
+    for name, flags in (("points", ("--decimal", ".")), ("groups", ("--thousands", "."))):
+        done = script("train_forecasting.py", *columns, *sizes, *how, *flags, "--out", tmp_path / name)
+        assert done.code == 0, done.err
+    done = script("forecast.py", "--model", tmp_path / "groups", *how, "--thousands", ".", "--data", file)
+    assert (done.code, done.out.splitlines()[1].split(",")[0]) == (0, "2020-03-01")
+    assert float(done.out.splitlines()[1].split(",")[1]) > 90_000
+
+
+def test_a_statement_does_not_end_up_in_the_forecast(script, file, tmp_path):
+    run = tmp_path / "run"
+    day_first = write_series(
+        tmp_path / "days.csv",
+        change=lambda table: table.assign(date=pd.to_datetime(table["date"]).dt.strftime("%d/%m/%Y")),
+    )
+    assert script("train_forecasting.py", "--data", file, *FLAGS, "--out", run, "--epochs", 1).code == 0
+    done = script("forecast.py", "--data", day_first, "--model", run)
+    assert (done.code, done.out.splitlines()[0]) == (0, "date,value")
+    assert "dates are read as day/month/year" in done.err
 
 
 def test_bad_usage(script, file, tmp_path):
