@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from captioning.data import CaptionBatch, CaptionedImage
 from captioning.metrics import CiderD
 from captioning.system import CaptioningSystem
+from common.distributed import global_sum, rank_and_world
 from common.search import reorder, sample
 from common.text import BOS, EOS, PAD, tokenize
 
@@ -49,6 +50,17 @@ class SelfCriticalSystem(CaptioningSystem):
         self.reward = CiderD([[[*tokenize(c), _END] for c in image.captions] for image in train])
         self.reward_seconds = self.step_seconds = 0.0
 
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's mean loss and mean reward."""
+        super().on_train_epoch_start()
+        self._earned: list[float] = []
+
+    def on_train_epoch_end(self) -> None:
+        """The epoch's mean loss and mean reward over all processes."""
+        super().on_train_epoch_end()
+        total, count = global_sum(torch.tensor([sum(self._earned), len(self._earned)], device=self.device))
+        self.log("reward", 100 * total / count)
+
     def training_step(self, batch: CaptionBatch, batch_index: int) -> torch.Tensor:
         """Mean over all sampled captions of the whole batch of advantage times log-probability."""
         started = time.monotonic()
@@ -59,6 +71,7 @@ class SelfCriticalSystem(CaptioningSystem):
             memory = self.decoder.remember(features)
             rows = torch.arange(images, device=features.device).repeat_interleave(count)
             state = reorder(self.decoder.init_state(memory), rows)
+            self._everyone = self.draws(images, features.device)
             drawn = self._draw(state, memory, 1.0)
             if self.baseline == "greedy":
                 greedy = self._draw(self.decoder.init_state(memory), memory, 0.0)
@@ -78,17 +91,29 @@ class SelfCriticalSystem(CaptioningSystem):
             logits.flatten(0, 2).float(), targets.flatten(), ignore_index=PAD, reduction="none"
         ).view_as(targets)
         self.decoder.train()
-        loss = -(advantage[:, None] * told).sum() / (targets != PAD).sum()
-        self.log("train_loss_step", loss, batch_size=1)
-        self.log("reward", 100 * rewards.mean(), batch_size=images, on_step=False, on_epoch=True)
-        self._losses.append(loss.detach())
+        loss = self.mean_over_batch(-(advantage[:, None] * told).sum(), (targets != PAD).sum())
+        self._earned += rewards.flatten().tolist()
         self.step_seconds += time.monotonic() - started
         return loss
+
+    def _choose(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """probabilities (N*K, V) -> words (N*K,) that do not depend on the process that holds an image."""
+        images, mine, generator = self._everyone
+        captions = probabilities.unflatten(0, (-1, self.samples))  # N, K, V
+        whole = captions.new_ones(images, *captions.shape[1:])
+        whole[mine] = captions
+        words = torch.multinomial(whole.flatten(0, 1), 1, generator=generator)
+        return words.view(images, -1)[mine].flatten()
 
     def _draw(self, state: Any, memory: Any, temperature: float) -> list[list[int]]:
         """One caption a row of the state, as ids, with the end where it was said."""
         found = sample(
-            self.decoder.step, state, memory, max_length=self.max_length + 1, temperature=temperature
+            self.decoder.step,
+            state,
+            memory,
+            max_length=self.max_length + 1,
+            temperature=temperature,
+            choose=self._choose if rank_and_world()[1] > 1 else None,
         )
         return [[*h.tokens, *([EOS] if h.finished else [])] for h in found]
 

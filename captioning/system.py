@@ -9,9 +9,10 @@ from torch.nn import functional as F
 from captioning.data import CaptionBatch, CaptionedImage
 from captioning.metrics import evaluate_captions
 from captioning.model import CaptionModel
+from common.distributed import epochs_trained, gather
 from common.search import sample
 from common.text import PAD, tokenize
-from common.training import TrainConfig, TrainingSystem, epochs_trained, gather, global_sum, one_cycle
+from common.training import TrainConfig, TrainingSystem, one_cycle
 
 
 class CaptioningSystem(TrainingSystem):
@@ -51,19 +52,14 @@ class CaptioningSystem(TrainingSystem):
         inputs, targets = batch.tokens[..., :-1], batch.tokens[..., 1:]
         own_words = self.scheduled_sampling * epochs_trained(self.trainer) / max(1, self.config.epochs - 1)
         logits, _ = self.decoder(self.features(batch), inputs, own_words)
-        loss = F.cross_entropy(
+        total = F.cross_entropy(
             logits.flatten(0, 2).float(),
             targets.flatten(),
             ignore_index=PAD,
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
-        words = global_sum((targets != PAD).sum())
-        # gradients are averaged over processes: undo that, so that each word counts the same
-        loss = loss * self.trainer.world_size / words
-        self.log("train_loss_step", loss, batch_size=1)
-        self._losses.append(loss.detach())
-        return loss
+        return self.mean_over_batch(total, (targets != PAD).sum())
 
     def features(self, batch: CaptionBatch) -> torch.Tensor:
         """(N, L, C): those of the cache, or what an encoder that is trained sees, once an image."""

@@ -6,8 +6,9 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from common.distributed import EpochSampler
 from common.errors import UsageError
-from common.training import EpochSampler, TrainConfig
+from common.training import TrainConfig
 
 
 class PartsData(pl.LightningDataModule):
@@ -51,28 +52,31 @@ class PartsData(pl.LightningDataModule):
             )
         return self.config.batch_size // world
 
-    def loader(
-        self, dataset: Any, batch_size: int, sampler: EpochSampler, *, drop_last: bool = False
-    ) -> DataLoader[Any]:
+    def sampler(self, part: Any, *, shuffle: bool) -> EpochSampler:
+        """What is drawn of a part in an epoch."""
+        return EpochSampler(
+            len(part),
+            self.config.seed,
+            shuffle=shuffle,
+            trainer=self.trainer,
+            batch_size=self.config.batch_size,
+        )
+
+    def loader(self, part: Any, batch_size: int, *, shuffle: bool) -> DataLoader[Any]:
         """Batches of what the sampler draws."""
         return DataLoader(
-            dataset,
+            part,
             batch_size,
-            sampler=sampler,
+            sampler=self.sampler(part, shuffle=shuffle),
             num_workers=self.config.workers,
             collate_fn=self.collate,
             persistent_workers=self.config.workers > 0,
-            drop_last=drop_last,
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled."""
-        part = self.datasets["train"]
-        sampler = EpochSampler(len(part), self.config.seed, shuffle=True, trainer=self.trainer)
-        return self.loader(part, self.share, sampler)
+        return self.loader(self.datasets["train"], self.share, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Each sample once."""
-        part = self.datasets["val"]
-        sampler = EpochSampler(len(part), self.config.seed, shuffle=False, trainer=self.trainer)
-        return self.loader(part, self.share, sampler)
+        return self.loader(self.datasets["val"], self.share, shuffle=False)

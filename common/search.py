@@ -19,6 +19,7 @@ from common.text import BOS, EOS, PAD, UNK
 S = TypeVar("S")
 M = TypeVar("M")
 Step = Callable[[torch.Tensor, S, M], tuple[torch.Tensor, S]]
+Choose = Callable[[torch.Tensor], torch.Tensor]
 
 BANNED = (PAD, BOS, UNK)
 """Tokens that no search ever emits."""
@@ -299,6 +300,7 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
     generator: torch.Generator | None = None,
+    choose: Choose | None = None,
     banned: Sequence[int] = BANNED,
 ) -> list[Hypothesis]:
     """Draw one sequence a row; temperature 0 is greedy search.
@@ -312,6 +314,7 @@ def sample(
         top_k: draw among the k likeliest words only; 0 is all.
         top_p: draw among the likeliest words that together reach this probability (Holtzman et al. 2020).
         generator: makes the draws repeatable.
+        choose: draws a word a row from probabilities, in place of `torch.multinomial` with `generator`.
         banned: tokens that are never emitted.
 
     Raises:
@@ -334,7 +337,7 @@ def sample(
             tokens = log_probs.argmax(dim=-1)
         else:
             kept = _truncate((log_probs / temperature).log_softmax(dim=-1), top_k, top_p)
-            tokens = torch.multinomial(kept.exp(), 1, generator=generator).squeeze(-1)
+            tokens = choose(kept.exp()) if choose else _multinomial(kept.exp(), generator)
         drawn = log_probs.gather(1, tokens.unsqueeze(1)).squeeze(1)
         total += drawn.masked_fill(ended, 0.0)
         emitted.append(tokens.masked_fill(ended, PAD))
@@ -347,6 +350,10 @@ def sample(
         words = tuple(i for i in ids if i not in (PAD, EOS))
         result.append(Hypothesis(words, log_prob, log_prob / (len(words) + finished), finished))
     return result
+
+
+def _multinomial(probabilities: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
 
 
 def _truncate(log_probs: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:

@@ -15,7 +15,6 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
@@ -25,9 +24,9 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch.utils.data import Sampler
 
 from common.device import Precision, pick_device, pick_precision
+from common.distributed import global_sum, rank_and_world, step_seed, synchronize_batch_norm
 from common.errors import UsageError
 from common.pretrained import PretrainedModel
 
@@ -122,63 +121,47 @@ def _from_plain(value: Any, hint: Any) -> Any:
     return Path(value) if isinstance(value, str) and Path in (hint, *get_args(hint)) else value
 
 
-class EpochSampler(Sampler[int]):
-    """Indices for this process; over all processes together each index once.
+class TrainingSystem(pl.LightningModule):
+    """A task's loss and metrics; the loss is divided once, over all processes.
 
-    Torch's DistributedSampler is told the epoch by Lightning only after its first batches were drawn in
-    workers, so that a resumed run would repeat the order of epoch 0. This one asks.
-
-    Args:
-        size: samples in the data set.
-        seed: of the order.
-        shuffle: a new order each epoch, the same for any number of processes; their shares are made equally
-            long by repeating the first indices. Without it the shares differ by one at most, none repeated.
-        trainer: tells the epoch; None is epoch 0.
+    Logs `train_loss_step`, and as `train_loss` the mean over the steps of an epoch.
     """
 
-    def __init__(self, size: int, seed: int, *, shuffle: bool, trainer: pl.Trainer | None) -> None:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        self.world = torch.distributed.get_world_size() if distributed else 1
-        self.rank = torch.distributed.get_rank() if distributed else 0
-        self.size, self.seed, self.shuffle, self.trainer = size, seed, shuffle, trainer
+    config: TrainConfig
 
-    def __iter__(self) -> Iterator[int]:
-        if not self.shuffle:
-            return iter(range(self.rank, self.size, self.world))
-        generator = torch.Generator().manual_seed(hash((self.seed, epochs_trained(self.trainer))) % 2**63)
-        order = torch.randperm(self.size, generator=generator).tolist()
-        order += order[: -self.size % self.world]
-        return iter(order[self.rank :: self.world])
+    def mean_over_batch(self, total: torch.Tensor, count: torch.Tensor | float) -> torch.Tensor:
+        """The loss of a step: `total` over the samples of this process -> the mean over those of all.
 
-    def __len__(self) -> int:
-        return -(-(self.size if self.shuffle else self.size - self.rank) // self.world)
+        Args:
+            total: sum of the losses here.
+            count: what `total` adds up: samples, words, weights.
+        """
+        everywhere = global_sum(torch.as_tensor(count, dtype=torch.float32, device=total.device))
+        # gradients are averaged over processes: undo that, so that each sample counts the same
+        loss = total * rank_and_world()[1] / everywhere.clamp(min=1e-6)
+        self.log("train_loss_step", loss, batch_size=1)
+        self._losses.append(loss.detach())
+        return loss
 
+    def draws(self, rows: int, device: torch.device) -> tuple[int, slice, torch.Generator | None]:
+        """For random numbers that belong to a sample, whatever process holds it.
 
-def epochs_trained(trainer: pl.Trainer | None) -> int:
-    """Epochs that were trained on; on resuming, Lightning's `current_epoch` counts one less."""
-    progress: Any = trainer.fit_loop.epoch_progress.current if trainer else None
-    return progress.processed if progress else 0
+        Args:
+            rows: samples of this process.
+            device: where numbers are drawn.
 
-
-def global_sum(value: torch.Tensor) -> torch.Tensor:
-    """Sum over all processes, without gradient."""
-    value = value.detach().clone()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(value)
-    return value
-
-
-def gather(value: list[Any]) -> list[Any]:
-    """The lists of all processes, one after the other."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return value
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, value)
-    return [item for part in parts for item in part]
-
-
-class TrainingSystem(pl.LightningModule):
-    """Logs `train_loss`, the mean over an epoch's steps of what `training_step` appends to `_losses`."""
+        Returns:
+            the samples of all processes, to draw numbers for each; which of them are this process's; and the
+            generator to draw with. Only at the beginning of a step, as that of the first process is its own.
+        """
+        rank, world = rank_and_world()
+        if world == 1:
+            return rows, slice(None), None
+        everywhere = int(global_sum(torch.tensor(rows, device=self.device)))
+        if rank == 0:
+            return everywhere, slice(0, None, world), None
+        seed = step_seed(self.config.seed, self.trainer.global_step, 0)
+        return everywhere, slice(rank, None, world), torch.Generator(device).manual_seed(seed)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's mean loss."""
@@ -186,7 +169,7 @@ class TrainingSystem(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """The epoch's mean loss over all processes."""
-        self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / self.trainer.world_size)
+        self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / rank_and_world()[1])
 
 
 def one_cycle(parameters: Any, config: TrainConfig, trainer: pl.Trainer) -> dict[str, Any]:
@@ -232,6 +215,8 @@ def fit(
     elastic = "TORCHELASTIC_RUN_ID" in os.environ
     devices = int(os.environ["LOCAL_WORLD_SIZE"]) if elastic else config.devices
     nodes = int(os.environ["WORLD_SIZE"]) // devices if elastic else 1
+    if devices * nodes > 1:
+        synchronize_batch_norm(system)
     callbacks: list[pl.Callback] = [RunFolder(config, model, monitor, mode, ("train_loss", monitor, *report))]
     if config.patience:
         callbacks.append(EarlyStopping(monitor, patience=config.patience, mode=mode))
@@ -306,7 +291,7 @@ class RunFolder(Checkpoint):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Make the step's randomness independent of what ran before it."""
-        torch.manual_seed(hash((self.config.seed, trainer.global_step, trainer.global_rank)) % 2**63)
+        torch.manual_seed(step_seed(self.config.seed, trainer.global_step, trainer.global_rank))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write everything that the run keeps."""

@@ -3,14 +3,14 @@
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 
-from common.training import TrainConfig, gather, one_cycle
+from common.distributed import gather
+from common.training import TrainConfig, TrainingSystem, one_cycle
 from forecasting.model import ForecastModel, point_forecast
 
 
-class ForecastingSystem(pl.LightningModule):
+class ForecastingSystem(TrainingSystem):
     """Squared error, or the pinball loss of quantiles (Koenker & Bassett 1978), in scaled units.
 
     Args:
@@ -23,28 +23,14 @@ class ForecastingSystem(pl.LightningModule):
         self.model, self.config = model, config
         self.register_buffer("levels", torch.tensor(model.config.quantiles), persistent=False)
         self._errors: list[float] = []
-        self._losses: list[torch.Tensor] = []
 
     def training_step(self, batch: list[torch.Tensor], batch_index: int) -> torch.Tensor:
-        """Mean loss of the batch."""
+        """Mean loss a value (and quantile) over the whole batch, whatever process holds which part of it."""
         inputs, targets = batch
         error = targets.unsqueeze(-1) - self.model(inputs)
         levels: Any = self.levels
-        loss = (
-            torch.maximum(levels * error, (levels - 1) * error).mean()
-            if len(levels)
-            else error.square().mean()
-        )
-        self._losses.append(loss.detach())
-        return loss
-
-    def on_train_epoch_start(self) -> None:
-        """Start the epoch's mean loss."""
-        self._losses = []
-
-    def on_train_epoch_end(self) -> None:
-        """The epoch's mean loss."""
-        self.log("train_loss", torch.stack(self._losses).mean(), sync_dist=self.trainer.world_size > 1)
+        losses = torch.maximum(levels * error, (levels - 1) * error) if len(levels) else error.square()
+        return self.mean_over_batch(losses.sum(), losses.numel())
 
     def validation_step(self, batch: list[torch.Tensor], batch_index: int) -> None:
         """Squared errors in the data's own units."""

@@ -11,9 +11,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from common.cli import command_line
 from common.device import Precision
+from common.distributed import EpochSampler
 from common.errors import UsageError
 from common.recurrent import CellKind
-from common.training import EpochSampler, TrainConfig, fit, prepare_run
+from common.training import TrainConfig, fit, prepare_run
 from forecasting.data import Split, read_series, windows
 from forecasting.model import Base, ForecastConfig, ForecastModel, Scaler, Transform, linear_base
 from forecasting.system import ForecastingSystem
@@ -110,8 +111,13 @@ class WindowData(pl.LightningDataModule):
 
     def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Any]:
         world = self.trainer.world_size if self.trainer else 1
-        sampler = EpochSampler(len(self.parts[name]), self.seed, shuffle=shuffle, trainer=self.trainer)
-        return DataLoader(self.parts[name], max(1, self.batch_size // world), sampler=sampler)
+        if self.batch_size % world:
+            raise UsageError(f"--batch-size {self.batch_size}: must be a multiple of the {world} processes")
+        part = self.parts[name]
+        sampler = EpochSampler(
+            len(part), self.seed, shuffle=shuffle, trainer=self.trainer, batch_size=self.batch_size
+        )
+        return DataLoader(part, self.batch_size // world, sampler=sampler)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled."""

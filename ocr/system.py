@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from common.training import TrainConfig, TrainingSystem, gather, global_sum, one_cycle
+from common.distributed import gather, global_max, rank_and_world
+from common.training import TrainConfig, TrainingSystem, one_cycle
 from ocr.charset import BLANK, Charset
 from ocr.ctc import greedy
 from ocr.data import TextBatch, TextLine
+from ocr.images import WIDTH_MULTIPLE, LineBatch, stack
 from ocr.metrics import score_lines
 from ocr.model import Recognizer
 
@@ -50,7 +52,8 @@ class OcrSystem(TrainingSystem):
 
     def training_step(self, batch: TextBatch | None, batch_index: int) -> torch.Tensor | None:
         """Mean loss a character over the whole batch, whatever process holds which part of it."""
-        characters = global_sum(torch.tensor(0 if batch is None else int(batch.lengths.sum())))
+        if rank_and_world()[1] > 1:
+            batch = self._alike(batch)
         if batch is None:
             return None
         logits, steps = self.model(*batch.images)
@@ -58,7 +61,7 @@ class OcrSystem(TrainingSystem):
         if batch.folded.any():
             folded = fold_case(log_probs, self.model.charset)
             log_probs = torch.where(batch.folded[:, None, None], folded, log_probs)
-        loss = F.ctc_loss(
+        total = F.ctc_loss(
             log_probs.transpose(0, 1),
             batch.targets,
             steps,
@@ -67,10 +70,22 @@ class OcrSystem(TrainingSystem):
             reduction="sum",
             zero_infinity=True,
         )
-        loss = loss * self.trainer.world_size / characters
-        self.log("train_loss_step", loss, batch_size=1)
-        self._losses.append(loss.detach())
-        return loss
+        return self.mean_over_batch(total * (batch.lengths.sum() > 0), batch.lengths.sum())
+
+    def _alike(self, batch: TextBatch | None) -> TextBatch:
+        """As wide as in the process of the widest line, as BatchNorm counts padding, too; never None.
+
+        Every process takes part in every step: one that could read none of its lines sees an empty one,
+        which counts for nothing.
+        """
+        if batch is None:
+            height = self.model.config.height
+            empty = LineBatch(*(t.to(self.device) for t in stack([torch.zeros(height, WIDTH_MULTIPLE)])))
+            nothing = torch.zeros(1, dtype=torch.long, device=self.device)
+            batch = TextBatch(empty, nothing[:0], nothing, nothing > 0, [""], [-1])
+        lines, widths = batch.images
+        missing = int(global_max(torch.tensor(lines.shape[-1], device=self.device))) - lines.shape[-1]
+        return batch._replace(images=LineBatch(F.pad(lines, (0, missing)), widths))
 
     def validation_step(self, batch: TextBatch | None, batch_index: int) -> None:
         """Read each line."""

@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from common.distributed import EpochSampler, epochs_trained
 from common.errors import DataError, ImageError, UsageError
 from common.images import FORMATS, IMAGE_SUFFIXES, load_image
 from common.reading import Dropped, read_text
-from common.training import EpochSampler, epochs_trained
 from segmentation.images import ScenePreprocess
 
 CLASSES = "classes.txt"

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from common.training import TrainConfig, TrainingSystem, global_sum, one_cycle
+from common.distributed import global_sum
+from common.training import TrainConfig, TrainingSystem, one_cycle
 from segmentation.data import SceneBatch
 from segmentation.metrics import confusion, score_confusion
 from segmentation.model import SegmentationModel, upsample
@@ -34,13 +35,8 @@ class SegmentationSystem(TrainingSystem):
         ignored = self.model.ignore_label
         logits = upsample(self.model(batch.images), *batch.labels.shape[1:])
         weights: Any = self.weights
-        loss = F.cross_entropy(logits, batch.labels, weights, ignore_index=ignored, reduction="sum")
-        counted = batch.labels[batch.labels != ignored]
-        total = global_sum(weights[counted].sum()).clamp(min=1e-6)
-        loss = loss * self.trainer.world_size / total
-        self.log("train_loss_step", loss, batch_size=1)
-        self._losses.append(loss.detach())
-        return loss
+        total = F.cross_entropy(logits, batch.labels, weights, ignore_index=ignored, reduction="sum")
+        return self.mean_over_batch(total, weights[batch.labels[batch.labels != ignored]].sum())
 
     def on_validation_epoch_start(self) -> None:
         """Empty the confusion matrix."""

@@ -97,18 +97,20 @@ def train(config: SegmentationConfig) -> None:
 class SceneData(PartsData):
     """Scenes of train are drawn with a seed each; those of val come one at a time, as their sizes differ."""
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled and augmented."""
-        part = self.datasets["train"]
-        sampler = DrawSampler(len(part), self.config.seed, shuffle=True, trainer=self.trainer)
-        full = len(part) >= self.share
-        return self.loader(part, self.share, sampler, drop_last=full)  # a last batch of one upsets BatchNorm
+    def sampler(self, part: SceneDataset, *, shuffle: bool) -> DrawSampler:
+        """Scenes with their seeds."""
+        return DrawSampler(
+            len(part),
+            self.config.seed,
+            shuffle=shuffle,
+            trainer=self.trainer,
+            batch_size=self.config.batch_size,
+            drop_last=len(part) >= self.config.batch_size,  # a last batch of one upsets BatchNorm
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Each scene once, as it is, at the labels' own size."""
-        part = self.datasets["val"]
-        sampler = DrawSampler(len(part), self.config.seed, shuffle=False, trainer=self.trainer)
-        return self.loader(part, 1, sampler)
+        return self.loader(self.datasets["val"], 1, shuffle=False)
 
 
 def _open(

@@ -1,6 +1,7 @@
 """Small data that the tests make themselves: coloured shapes with captions, and a tiny encoder."""
 
 import json
+import os
 import random
 import runpy
 import sys
@@ -17,6 +18,9 @@ from captioning.model import CaptionModel, DecoderConfig
 from common.encoder import Encoder
 from common.text import Vocabulary, tokenize
 from tests.ocr.conftest import WORDS, line_picture, tiny_recognizer
+
+torch.set_num_threads(1)  # the suite's time then does not depend on what else runs on the machine
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 TINY_ENCODER = "test_resnet"
@@ -39,11 +43,9 @@ def shape_captions(colour: str, shape: str) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def shapes(tmp_path_factory) -> Path:
+def write_shapes(root: Path) -> Path:
     """A COCO-format folder: 32 train and 8 val pictures of four colours and two shapes."""
-    root = tmp_path_factory.mktemp("shapes")
-    (root / "images").mkdir()
+    (root / "images").mkdir(parents=True)
     (root / "annotations").mkdir()
     for split, count in (("train", 32), ("val", 8)):
         images, annotations = [], []
@@ -62,12 +64,22 @@ def shapes(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def encoder_weights(tmp_path_factory) -> Path:
-    """Weights of the tiny encoder, as a user would name them with --encoder-weights."""
+def shapes(tmp_path_factory) -> Path:
+    """See `write_shapes`."""
+    return write_shapes(tmp_path_factory.mktemp("captions") / "shapes")
+
+
+def write_weights(file: Path, encoder: str = TINY_ENCODER) -> Path:
+    """Weights of a tiny encoder, as a user would name them with --encoder-weights."""
     torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_file(Encoder(TINY_ENCODER).backbone.state_dict(), file)
+    save_file(Encoder(encoder).backbone.state_dict(), file)
     return file
+
+
+@pytest.fixture(scope="session")
+def encoder_weights(tmp_path_factory) -> Path:
+    """See `write_weights`."""
+    return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
 
 
 def tiny_model(kind: str = "show_attend_tell", cell: str = "lstm", dropout: float = 0.0) -> CaptionModel:
@@ -87,11 +99,9 @@ def model_folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def lines(tmp_path_factory) -> Path:
+def write_lines(root: Path) -> Path:
     """A folder as `labels.tsv` and pictures describe it: 60 lines of ten groups."""
-    root = tmp_path_factory.mktemp("lines")
-    (root / "lines").mkdir()
+    (root / "lines").mkdir(parents=True)
     chosen = random.Random(0)
     rows = ["file\ttext"]
     for i in range(60):
@@ -101,6 +111,12 @@ def lines(tmp_path_factory) -> Path:
         rows.append(f"{name}\t{text}")
     (root / "labels.tsv").write_text("\n".join(rows) + "\n")
     return root
+
+
+@pytest.fixture(scope="session")
+def lines(tmp_path_factory) -> Path:
+    """See `write_lines`."""
+    return write_lines(tmp_path_factory.mktemp("lines") / "set")
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ def pad(clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def sample(
-    features: torch.Tensor, lengths: torch.Tensor, count: int, *, jitter: bool
+    features: torch.Tensor, lengths: torch.Tensor, count: int, *, jitter: bool | torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Take `count` frames of each clip, one from each of as many equal parts; all of a clip that has fewer.
 
@@ -79,13 +79,15 @@ def sample(
         lengths: (N,).
         count: T.
         jitter: a random frame of each part (temporal segments, Wang et al. 2016, section 3.1), in place of
-            the middle one.
+            the middle one; or where in each part it is, (N, T) from 0 to below 1.
 
     Returns:
         features (N, S, T, L, C), lengths (N,).
     """
-    steps = torch.arange(count)
-    moment = torch.rand(len(lengths), count) if jitter else torch.full((len(lengths), count), 0.5)
+    steps = torch.arange(count, device=lengths.device)
+    if not isinstance(jitter, torch.Tensor):
+        jitter = torch.rand(len(lengths), count) if jitter else torch.full((len(lengths), count), 0.5)
+    moment = jitter.to(lengths.device)
     spread = ((steps + moment) / count * lengths[:, None]).long()
     positions = torch.where(lengths[:, None] > count, spread, steps).clamp(max=features.shape[2] - 1)
     rows = torch.arange(len(lengths))[:, None, None]

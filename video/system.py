@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from common.training import TrainConfig, TrainingSystem, gather, global_sum, one_cycle
+from common.distributed import gather
+from common.training import TrainConfig, TrainingSystem, one_cycle
 from video.data import ClipBatch
 from video.images import sample, shuffle_frames
 from video.model import VideoModel
@@ -28,14 +29,12 @@ class VideoSystem(TrainingSystem):
 
     def training_step(self, batch: ClipBatch, batch_index: int) -> torch.Tensor:
         """Mean loss a clip over the whole batch, whatever process holds which part of it."""
-        features, lengths = sample(batch.features, batch.lengths, self.frames, jitter=True)
+        clips, mine, generator = self.draws(len(batch.lengths), torch.device("cpu"))
+        moments = torch.rand(clips, self.frames, generator=generator)[mine]
+        features, lengths = sample(batch.features, batch.lengths, self.frames, jitter=moments)
         logits = self.network(features.float(), lengths).float()
-        loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing, reduction="sum")
-        clips = global_sum(torch.tensor(float(len(batch.labels))))
-        loss = loss * self.trainer.world_size / clips
-        self.log("train_loss_step", loss, batch_size=1)
-        self._losses.append(loss.detach())
-        return loss
+        total = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing, reduction="sum")
+        return self.mean_over_batch(total, len(batch.labels))
 
     def validation_step(self, batch: ClipBatch, batch_index: int) -> None:
         """Classify each clip twice."""

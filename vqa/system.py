@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from common.training import TrainConfig, TrainingSystem, gather, global_sum, one_cycle
+from common.distributed import gather
+from common.training import TrainConfig, TrainingSystem, one_cycle
 from vqa.data import QuestionBatch
 from vqa.metrics import score_answers
 from vqa.model import VqaModel
@@ -31,12 +32,7 @@ class VqaSystem(TrainingSystem):
         logits, _ = self.network(batch.features.float(), batch.tokens, batch.lengths)
         even = self.label_smoothing / logits.shape[-1]
         targets = batch.targets * (1 - self.label_smoothing) + even
-        loss = F.cross_entropy(logits.float(), targets, reduction="sum")
-        questions = global_sum(torch.tensor(float(len(targets))))
-        loss = loss * self.trainer.world_size / questions
-        self.log("train_loss_step", loss, batch_size=1)
-        self._losses.append(loss.detach())
-        return loss
+        return self.mean_over_batch(F.cross_entropy(logits.float(), targets, reduction="sum"), len(targets))
 
     def validation_step(self, batch: QuestionBatch, batch_index: int) -> None:
         """Answer each question."""

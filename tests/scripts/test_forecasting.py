@@ -95,28 +95,6 @@ def test_covariates_are_used_and_asked_for(script, file, tmp_path):
     assert (result.code, "at most 3 for a model with covariates" in result.err) == (2, True)
 
 
-def test_resume_ends_at_the_same_weights(script, file, tmp_path, monkeypatch):
-    from common.training import RunFolder
-
-    assert script("train_forecasting.py", "--data", file, *FLAGS, "--out", tmp_path / "whole").code == 0
-    real = RunFolder.on_train_epoch_start
-
-    def stop(self, trainer, module):
-        if trainer.current_epoch == 1:
-            raise OSError("stopped")
-        real(self, trainer, module)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "on_train_epoch_start", stop)
-        assert script("train_forecasting.py", "--data", file, *FLAGS, "--out", tmp_path / "cut").code == 1
-    assert (
-        script("train_forecasting.py", "--data", file, *FLAGS, "--out", tmp_path / "cut", "--resume").code
-        == 0
-    )
-    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
-    assert all(torch.equal(tensor, cut[name]) for name, tensor in whole.items())
-
-
 def hours(file, rows=400, cycle=24):
     """Hours with UTC offsets over a change of the clock."""
     dates = pd.date_range("2023-03-20", periods=rows, freq="h", tz="Europe/Berlin")

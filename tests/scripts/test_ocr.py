@@ -38,19 +38,6 @@ def test_train_evaluate_read(script, lines, tmp_path):
     assert done.out.startswith(f"{lines / 'lines' / '000_000.png'}\t")
 
 
-def test_a_resumed_run_ends_at_the_same_weights(script, lines, tmp_path):
-    flags = ("--data", lines, lines, "--val-last", "6rows", "6rows", "--synthetic", 10, *FLAGS)
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert script("train_ocr.py", *flags, "--out", whole).code == 0
-    assert script("train_ocr.py", *flags, "--out", parts).code == 0
-    state = torch.load(parts / "last.ckpt", weights_only=True)
-    assert state["epoch"] == 1
-    done = script("train_ocr.py", "--data", lines, lines, "--out", parts, "--resume")
-    assert done.code == 0, done.err
-    for name, tensor in weights(whole).items():
-        assert torch.equal(tensor, weights(parts)[name]), name
-
-
 def test_init_from_takes_sizes_and_charset(script, lines, recognizer_folder, tmp_path):
     done = script(
         "train_ocr.py", "--data", lines, "--init-from", recognizer_folder, "--out", tmp_path / "run", *FLAGS,

@@ -82,18 +82,6 @@ def test_early_layers_can_stay_as_they_are(train, strided_weights, tmp_path):
     assert not changed & set(early)
 
 
-def test_a_resumed_run_ends_at_the_same_weights(train, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(whole, "--epochs", 2).code == 0
-    assert train(parts, "--epochs", 2).code == 0
-    checkpoint = torch.load(parts / "last.ckpt", weights_only=True)
-    assert checkpoint["epoch"] == 1
-    assert train(parts, "--epochs", 2, "--resume").code == 0
-    states = [torch.load(run / "last.ckpt", weights_only=True)["state_dict"] for run in (whole, parts)]
-    for name, tensor in states[0].items():
-        assert torch.equal(tensor, states[1][name]), name
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

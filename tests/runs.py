@@ -1,0 +1,143 @@
+"""A small training of each task, in this process or in processes of their own.
+
+The processes are forked from a server that has imported the libraries, so that a run costs no import.
+"""
+
+import csv
+import multiprocessing
+import os
+import runpy
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.conftest import (
+    SCRIPTS,
+    TINY_ENCODER,
+    tiny_model,
+    write_lines,
+    write_shapes,
+    write_weights,
+)
+from tests.forecasting.conftest import write_series
+from tests.segmentation.conftest import IGNORED, TINY_STRIDED, write_scenes
+from tests.video.conftest import write_clips
+from tests.vqa.conftest import write_questions
+
+TASKS = ("captioning", "self_critical", "ocr", "video", "segmentation", "vqa", "forecasting")
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(
+    ["torch", "torchvision", "timm", "pytorch_lightning", "torch.utils.tensorboard", "pandas", "av", "cv2"]
+)
+
+
+def command(task: str, root: Path) -> list[str]:
+    """Script and flags of a small training; its data is made under `root`, where it is not there yet."""
+    data, weights = root / "data", root / "weights.safetensors"
+    common = ("--batch-size", 8, "--workers", 0, "--device", "cpu", "--precision", "fp32", "--patience", 0)
+    encoder = ("--encoder", TINY_ENCODER, "--encoder-weights", weights, "--image-size", 64, "--dropout", 0,
+               "--cache", root / "cache")  # fmt: skip
+    write: Any = {"captioning": write_shapes, "self_critical": write_shapes, "ocr": write_lines,
+                  "video": write_clips, "segmentation": write_scenes, "vqa": write_questions}  # fmt: skip
+    if not root.exists():
+        root.mkdir()
+        write_weights(weights, TINY_STRIDED if task == "segmentation" else TINY_ENCODER)
+        if task == "forecasting":
+            write_series(data)
+        else:
+            write[task](data)
+        if task == "self_critical":
+            tiny_model().save_pretrained(root / "model")
+    sizes = ("--hidden-size", 16, "--embedding-size", 8)
+    flags: dict[str, tuple[Any, ...]] = {
+        "captioning": (*encoder, *sizes, "--min-count", 1, "--max-length", 8),
+        "self_critical": (*encoder, "--init-from", root / "model", "--self-critical", "--samples", 3),
+        "ocr": ("--val-last", "2groups", "--hidden-size", 16, "--layers", 1, "--dropout", 0),
+        "video": (*encoder, "--frames", 6, "--hidden-size", 16, "--place-size", 8),
+        "segmentation": ("--encoder", TINY_STRIDED, "--encoder-weights", weights, "--stride", 16, "--width",
+                         16, "--image-size", 64, 80, "--crop", 64, 64, "--scales", 0.8, 1.25, "--dropout", 0,
+                         "--ignore-label", IGNORED, "--batch-size", 4),
+        "vqa": (*encoder, *sizes, "--attention-size", 8),
+        "forecasting": ("--date-column", "date", "--value-column", "value", "--window", 12, "--horizon", 3,
+                        "--base", "seasonal_naive", "--hidden-size", 8, "--test", 24, "--val", 24),
+    }  # fmt: skip
+    name = "captioning" if task == "self_critical" else task
+    return [str(SCRIPTS / f"train_{name}.py"), *map(str, ("--data", data, *common, *flags[task]))]
+
+
+def _run(
+    arguments: Sequence[str], log: Path, environment: dict[str, str], stop: signal.Signals | None
+) -> None:
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    if stop is not None:
+        _stop_in_the_second_epoch(stop)
+    sys.argv = list(arguments)
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
+def _stop_in_the_second_epoch(stop: signal.Signals) -> None:
+    """Send this process a signal at the second step of the second epoch, when a checkpoint is behind it."""
+    from common.training import RunFolder
+
+    real = RunFolder.on_train_batch_start
+
+    def start(self: Any, trainer: Any, module: Any, batch: Any, index: int) -> None:
+        real(self, trainer, module, batch, index)
+        if trainer.current_epoch == 1 and index == 1:
+            os.kill(os.getpid(), stop)
+
+    RunFolder.on_train_batch_start = start  # type: ignore[method-assign]
+
+
+def run(
+    arguments: Sequence[str], log: Path, *, processes: int = 1, stop: signal.Signals | None = None
+) -> list[int | None]:
+    """Run a script, its output in `log` (of a second process, in `log` with a 1 behind) -> exit codes.
+
+    Args:
+        arguments: the script and its flags.
+        log: file of the output.
+        processes: so many, as torchrun starts them on one machine.
+        stop: a signal that the run gets in its second epoch.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    started = []
+    for rank in range(processes):
+        environment = {"OMP_NUM_THREADS": "1"}
+        if processes > 1:
+            environment |= {"TORCHELASTIC_RUN_ID": "test", "RANK": str(rank), "LOCAL_RANK": str(rank),
+                            "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes),
+                            "GROUP_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": port}  # fmt: skip
+        file = log.with_name(f"{log.name}{rank or ''}")
+        process = _PROCESSES.Process(target=_run, args=([*map(str, arguments)], file, environment, stop))
+        process.start()
+        started.append(process)
+    for process in started:
+        process.join(240)
+        if process.is_alive():
+            process.kill()
+            process.join()
+    return [process.exitcode for process in started]
+
+
+def history(run_folder: Path) -> list[dict[str, float]]:
+    """The rows of `metrics.csv` without the seconds."""
+    with (run_folder / "metrics.csv").open() as file:
+        return [{k: float(v) for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def weights(run_folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of the last checkpoint."""
+    state: dict[str, torch.Tensor] = torch.load(run_folder / "last.ckpt", weights_only=True)["state_dict"]
+    return state
