@@ -184,8 +184,7 @@ class Captioner(Predictor[CaptionModel]):
         Raises:
             ValueError: no model's decoder has attention.
         """
-        preprocess, stride = self.model.encoder.preprocess, self.model.encoder.stride
-        features = self.ensemble.encode(preprocess(image).unsqueeze(0))
+        features = self.ensemble.encode(self.model.encoder.preprocess(image).unsqueeze(0))
         ids = torch.tensor([[[BOS, *self.model.vocabulary.encode(caption.tokens)]]], device=self.device)
         with torch.inference_mode():
             each = [d(f, ids)[1] for d, f in zip(self.ensemble.decoders, features, strict=True)]
@@ -193,7 +192,7 @@ class Captioner(Predictor[CaptionModel]):
         if not looks:
             raise ValueError(f"decoder {self.model.config.kind!r} has no attention; use show_attend_tell")
         maps = torch.stack(looks).mean(dim=0)
-        return maps.view(len(maps), -1, preprocess.width // stride)  # words, L -> words, H, W
+        return maps.view(len(maps), *self.model.encoder.grid)  # words, L -> words, H, W
 
     def _caption(self, hypothesis: Hypothesis) -> Caption:
         words = tuple(self.model.vocabulary.decode(hypothesis.tokens))

@@ -15,7 +15,7 @@ from common.encoder import Encoder
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind, CellState, RecurrentCell
 from common.search import reorder
-from common.text import Vocabulary
+from common.text import BOS, Vocabulary
 
 DecoderKind = Literal["show_attend_tell", "show_tell", "att2in", "updown"]
 
@@ -316,7 +316,25 @@ class CaptionModel(PretrainedModel):
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """images (N, 3, H, W) -> features (N, L, C)."""
-        return self.encoder(images).flatten(2).transpose(1, 2)
+        return self.encoder.places(images)
+
+    def forward(self, images: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
+        """images (N, 3, H, W), tokens (N, K, T) -> logits (N, K, T, V) of the token after each.
+
+        Without tokens, those of the caption of each image that greedy search says, K = 1.
+        """
+        features = self.encode(images)
+        if tokens is not None:
+            return self.decoder(features, tokens)[0]
+        memory = self.decoder.remember(features)
+        state = self.decoder.init_state(memory)
+        token = torch.full((len(images),), BOS, device=images.device)
+        each = []
+        for _ in range(self.max_length + 1):
+            logits, state = self.decoder.step(token, state, memory)
+            token = logits.argmax(dim=-1)
+            each.append(logits)
+        return torch.stack(each, dim=1).unsqueeze(1)
 
     def architecture(self) -> dict[str, Any]:
         """See `PretrainedModel.architecture`."""

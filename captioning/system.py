@@ -66,7 +66,7 @@ class CaptioningSystem(TrainingSystem):
         if self.encoder is None:
             return batch.features.float()
         pictures = batch.features.contiguous(memory_format=torch.channels_last)
-        return self.encoder(pictures).flatten(2).transpose(1, 2).float()
+        return self.encoder.places(pictures).float()
 
     def validation_step(self, batch: CaptionBatch, batch_index: int) -> None:
         """Caption each image."""

@@ -5,7 +5,8 @@ Notation: N images, C channels, H x W pixels, stride s.
 
 import hashlib
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import timm
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from common.errors import EncoderWeightsError, UsageError
 from common.images import Preprocess
@@ -76,15 +78,12 @@ class Encoder(nn.Module):
             raise UsageError(
                 f"encoder {name!r} gives no feature grid; choose a convolutional backbone of timm"
             )
-        for module in backbone.modules():
-            if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-                module.register_forward_pre_hook(_to_fp32)
-                module.register_forward_hook(_back_from_fp32, always_call=True)
         self.out_channels = int(backbone.num_features)
         self.stride = int(info[-1]["reduction"])
         self.weights_package: str | None = None
         self.frozen = False
         self._still: list[nn.Module] = []
+        self._levels: list[int] = []
 
     @classmethod
     def pretrained(
@@ -141,15 +140,55 @@ class Encoder(nn.Module):
             )
         self.backbone.load_state_dict({**matched, **{n: own[n] for n in counters}})
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """H and W of the feature map of a preprocessed picture."""
+        return -(-self.preprocess.height // self.stride), -(-self.preprocess.width // self.stride)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """images (N, 3, H, W) -> feature map (N, C, H / s, W / s)."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        """images (N, 3, H, W) -> feature map (N, C, H / s, W / s), rounded up."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen), _arithmetic(images):
             features: torch.Tensor = self.backbone.forward_features(images)
         if features.ndim != 4 or features.shape[1] != self.out_channels:
             raise UsageError(
                 f"encoder {self.name!r} gave {tuple(features.shape)}, not (N, C, H, W): not a CNN"
             )
         return features
+
+    def places(self, images: torch.Tensor) -> torch.Tensor:
+        """images (N, 3, H, W) -> features of the places of the grid, row by row (N, L, C)."""
+        return self(images).flatten(2).transpose(1, 2)
+
+    def cut(self, finest: int, coarsest: int) -> tuple[list[int], list[int]]:
+        """Leave off the layers behind the map at stride `coarsest`; `maps` gives those from `finest` on.
+
+        Returns:
+            channels and strides of these maps, finest first.
+
+        Raises:
+            UsageError: the backbone has no map at that stride.
+        """
+        backbone: Any = self.backbone
+        info = list(backbone.feature_info)
+        strides = [int(level["reduction"]) for level in info]
+        wanted = [s for s in strides if finest <= s <= coarsest]
+        if wanted[-1:] != [coarsest] or not hasattr(backbone, "prune_intermediate_layers"):
+            raise UsageError(
+                f"encoder {self.name!r} has maps at strides {', '.join(map(str, strides))}; "
+                f"it cannot be cut at --stride {coarsest}"
+            )
+        self._levels = [strides.index(stride) for stride in wanted]
+        backbone.prune_intermediate_layers(self._levels, prune_norm=True, prune_head=True)
+        return [int(info[level]["num_chs"]) for level in self._levels], wanted
+
+    def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """images (N, 3, H, W) -> the maps that `cut` named, finest first, [(N, C_i, H / s_i, W / s_i)]."""
+        backbone: Any = self.backbone
+        with _arithmetic(images):
+            found: list[torch.Tensor] = backbone.forward_intermediates(
+                images, indices=self._levels, intermediates_only=True
+            )
+        return found
 
     def with_preprocess(self, values: dict[str, Any]) -> "Encoder":
         """Take the preprocessing of a checkpoint in place of the backbone's own."""
@@ -203,26 +242,29 @@ class Encoder(nn.Module):
         return digest.hexdigest()
 
 
-def _to_fp32(module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
-    """Before a depthwise convolution that is trained under autocast on a CPU: go to fp32.
+class _DepthwiseInFp32(TorchFunctionMode):
+    """Within it, depthwise convolutions that are trained compute in fp32, whatever autocast says.
 
     oneDNN's backward pass of strided and of 5 x 5 depthwise convolutions takes 3 to 5 times as long in bf16.
     """
-    trained = torch.is_grad_enabled() and (module.weight.requires_grad or inputs[0].requires_grad)
-    module.left_autocast = trained and inputs[0].device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    if not module.left_autocast:
-        return None
-    torch.set_autocast_enabled("cpu", False)
-    return (inputs[0].float(),)
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Called in place of every function of torch, in this thread."""
+        if function is torch.conv2d:
+            images, weight, *rest = args
+            if weight.shape[1] == 1 < images.shape[1] and (weight.requires_grad or images.requires_grad):
+                with torch.autocast("cpu", enabled=False):
+                    output = function(images.float(), weight, *rest)
+                return output.to(torch.get_autocast_dtype("cpu"))
+        return function(*args, **(kwargs or {}))
 
 
-def _back_from_fp32(
-    module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor | None
-) -> torch.Tensor | None:
-    if not module.left_autocast:
-        return None
-    torch.set_autocast_enabled("cpu", True)
-    return None if output is None else output.to(torch.get_autocast_dtype("cpu"))
+def _arithmetic(images: torch.Tensor) -> AbstractContextManager[object]:
+    """In what the backbone computes, beside autocast: see `_DepthwiseInFp32`."""
+    slow = torch.is_grad_enabled() and images.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return _DepthwiseInFp32() if slow else nullcontext()
 
 
 def tensors_digest(named: Iterable[tuple[str, torch.Tensor]]) -> str:

@@ -196,9 +196,7 @@ def _extend(
                 if not batch.indices:
                     continue
                 with torch.inference_mode(), autocast(device, precision):
-                    grid = (
-                        encoder(batch.images.to(device)).flatten(2).transpose(1, 2)
-                    )  # N, C, H, W -> N, L, C
+                    grid = encoder.places(batch.images.to(device))
                 half = grid.to("cpu", torch.float16)
                 if not torch.isfinite(half).all():
                     raise ValueError(f"encoder {encoder.name!r}: features exceed fp16; use another encoder")

@@ -3,12 +3,16 @@
 Notation: N lines, H x W pixels, C channels, T = W / stride steps, D hidden size, K classes.
 """
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import timm
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from common.errors import UsageError
 from common.pretrained import PretrainedModel
@@ -44,6 +48,36 @@ class RecognizerConfig:
     """Pixels to which each line is scaled."""
 
 
+class _Cleared(TorchFunctionMode):
+    """Within it, columns behind each line's width become 0 before every convolution and pooling.
+
+    In this thread alone, so that several may read with one model.
+
+    Args:
+        widths: (N,) in pixels.
+        total: pixels of the batch.
+    """
+
+    def __init__(self, widths: torch.Tensor, total: int) -> None:
+        super().__init__()
+        self.widths, self.total = widths, total
+        self.masks: dict[int, torch.Tensor] = {}
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Called in place of every function of torch."""
+        if function in (torch.conv2d, F.max_pool2d, F.avg_pool2d):
+            maps, *rest = args
+            columns = maps.shape[-1]
+            if columns not in self.masks:
+                ends = self.widths * columns // self.total
+                inside = torch.arange(columns, device=ends.device) < ends[:, None]  # N, columns
+                self.masks[columns] = inside[:, None, None].to(maps.dtype)
+            args = (maps * self.masks[columns].to(maps.dtype), *rest)
+        return function(*args, **(kwargs or {}))
+
+
 class LineEncoder(nn.Module):
     """Lines -> columns: a CNN that halves the width twice and the height as often as it likes.
 
@@ -73,25 +107,8 @@ class LineEncoder(nn.Module):
         else:
             self.backbone = _timm_backbone(name)
             self.out_channels = int(self.backbone.feature_info.channels()[-1])  # type: ignore[operator, union-attr]
-        self._widths: torch.Tensor | None = None
-        self._masks: dict[int, torch.Tensor] = {}
-        self._total = 0
-        for module in self.backbone.modules():
-            if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-                module.register_forward_pre_hook(self._clear)
         self.to(memory_format=torch.channels_last)
         self._check(name)
-
-    def _clear(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
-        """Before a convolution or pooling: columns behind each line's width become 0."""
-        if self._widths is None:
-            return None
-        columns = inputs[0].shape[-1]
-        if columns not in self._masks:
-            ends = self._widths * columns // self._total
-            inside = torch.arange(columns, device=ends.device) < ends[:, None]  # N, columns
-            self._masks[columns] = inside[:, None, None].to(inputs[0].dtype)
-        return (inputs[0] * self._masks[columns].to(inputs[0].dtype), *inputs[1:])
 
     def forward(self, lines: torch.Tensor, widths: torch.Tensor | None = None) -> torch.Tensor:
         """lines (N, 1, H, W), widths (N,) in pixels or None for all W -> columns (N, T, C).
@@ -99,12 +116,9 @@ class LineEncoder(nn.Module):
         W and the widths are multiples of 4. A column is the mean over the height.
         """
         same = widths is None or bool((widths == lines.shape[-1]).all())
-        self._widths, self._masks, self._total = None if same else widths, {}, lines.shape[-1]
-        try:
-            colour = lines.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        colour = lines.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        with nullcontext() if same or widths is None else _Cleared(widths, lines.shape[-1]):
             features = self.backbone(colour)
-        finally:
-            self._widths, self._masks = None, {}
         if isinstance(features, list):
             features = features[-1]
         return features.mean(dim=2).transpose(1, 2)  # N, C, H', T -> N, T, C
@@ -231,11 +245,15 @@ class Recognizer(PretrainedModel):
         sizes = {name: value for name, value in values.items() if name not in ("charset", "ngrams")}
         return cls(RecognizerConfig(**sizes), Charset(values["charset"]), values.get("ngrams", 0))
 
-    def forward(self, lines: torch.Tensor, widths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """lines (N, 1, H, W), widths (N,) in pixels -> logits (N, T, K), steps of each line (N,).
+    def forward(
+        self, lines: torch.Tensor, widths: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """lines (N, 1, H, W), widths (N,) in pixels or None for all W -> logits (N, T, K), steps (N,).
 
         What stands behind a line's width changes nothing.
         """
+        if widths is None:
+            widths = torch.full((len(lines),), lines.shape[-1], device=lines.device)
         columns = self.columns(lines, widths)
         steps = widths // STRIDE
         read, _ = self.rnn(self.dropout(columns), steps)

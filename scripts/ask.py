@@ -18,7 +18,7 @@ import tyro
 
 from common.cli import print_error, print_json, print_note, print_row, run
 from common.device import Precision
-from common.errors import UsageError
+from common.errors import ImageError, UsageError, VisionError
 from vqa import Answerer
 
 
@@ -60,17 +60,16 @@ def main(config: Config) -> int:
 
 def answer(config: Config, answerer: Answerer, questions: Sequence[str]) -> int:
     """Print the answers; draw the attention."""
-    clear = []
-    for question in questions:
-        try:
-            answerer.read(question)
-        except UsageError as error:  # the others may be better ones
-            print_error(error)
-        else:
-            clear.append(question)
-    if not clear:
-        return 2
-    for question, found in zip(clear, answerer.answer_each(config.image, clear, top=config.top), strict=True):
+    failed = 0
+    for question, found in zip(
+        questions, answerer.answer_each(config.image, questions, top=config.top), strict=True
+    ):
+        if isinstance(found, ImageError):
+            raise found
+        if isinstance(found, VisionError):  # the others may be better ones
+            print_error(found)
+            failed += 1
+            continue
         if found.unknown_words:
             print_note(f"unknown words: {', '.join(found.unknown_words)}")
         if config.json:
@@ -86,7 +85,7 @@ def answer(config: Config, answerer: Answerer, questions: Sequence[str]) -> int:
             labels = [f"look {i + 1}" for i in range(len(found.attention))]
             title = f"{question} {found.text}"
             draw_attention(config.image, title, labels, found.attention, config.attention)
-    return int(len(clear) < len(questions))
+    return 0 if not failed else 2 if failed == len(questions) else 1
 
 
 def prompt() -> Iterator[str]:

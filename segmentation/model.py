@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from common.encoder import Encoder
-from common.errors import UsageError
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind
 from segmentation.images import ScenePreprocess
@@ -177,19 +176,8 @@ class SegmentationModel(PretrainedModel):
         self.encoder: Encoder = encoder
         encoder.preprocess = ScenePreprocess(**vars(encoder.preprocess))
         self.config, self.classes, self.ignore_label = config, list(classes), ignore_label
-        backbone: Any = encoder.backbone
-        info = list(backbone.feature_info)
-        strides = [int(level["reduction"]) for level in info]
-        wanted = [s for s in strides if FINEST <= s <= config.stride]
-        if wanted[-1:] != [config.stride] or not hasattr(backbone, "prune_intermediate_layers"):
-            raise UsageError(
-                f"encoder {encoder.name!r} has maps at strides {', '.join(map(str, strides))}; "
-                f"it cannot be cut at --stride {config.stride}"
-            )
-        self._levels = [strides.index(stride) for stride in wanted]
-        backbone.prune_intermediate_layers(self._levels, prune_norm=True, prune_head=True)
-        channels = [int(info[level]["num_chs"]) for level in self._levels]
-        self.network = SegmentationNetwork(config, channels, wanted, len(self.classes))
+        channels, strides = encoder.cut(FINEST, config.stride)
+        self.network = SegmentationNetwork(config, channels, strides, len(self.classes))
         self.to(memory_format=torch.channels_last)
 
     def architecture(self) -> dict[str, Any]:
@@ -210,9 +198,7 @@ class SegmentationModel(PretrainedModel):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """images (N, 3, H, W), any size -> logits (N, K, H / 4, W / 4), rounded up."""
-        backbone: Any = self.encoder.backbone
-        maps = backbone.forward_intermediates(images, indices=self._levels, intermediates_only=True)
-        return self.network(maps)
+        return self.network(self.encoder.maps(images))
 
 
 def upsample(logits: torch.Tensor, height: int, width: int) -> torch.Tensor:

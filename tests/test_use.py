@@ -5,6 +5,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from tests.conftest import tiny_model
+from tests.ocr.conftest import tiny_recognizer
+from tests.segmentation.conftest import CLASSES, tiny_segmenter
+from tests.video.conftest import MOVES, tiny_classifier
+from tests.vqa.conftest import tiny_answerer
 
 TASKS = ("captioning", "forecasting", "ocr", "segmentation", "video", "vqa")
 TRAINING = ("pytorch_lightning", "torchmetrics", "tensorboard", "pycocotools")
@@ -29,3 +36,22 @@ def loaded():
 @pytest.mark.parametrize("task", TASKS)
 def test_using_a_task_loads_nothing_of_training(loaded, task):
     assert loaded[task] == []
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "expected"),
+    [
+        (tiny_model, (2, 3, 64, 64), lambda model: (2, 1, model.max_length + 1, len(model.vocabulary))),
+        (tiny_segmenter, (2, 3, 64, 80), lambda model: (2, len(CLASSES), 16, 20)),
+        (tiny_classifier, (2, 2, 5, 3, 64, 64), lambda model: (2, len(MOVES))),
+        (tiny_answerer, (2, 3, 64, 64), lambda model: (2, len(model.answers))),
+        (tiny_recognizer, (2, 1, 32, 64), lambda model: (2, 16, len(model.charset))),
+    ],
+)
+def test_every_model_is_called_with_images(make, shape, expected):
+    model = make()
+    with torch.inference_mode():
+        found = model(torch.rand(shape))
+    found = found[0] if isinstance(found, tuple) else found
+    assert found.shape == expected(model)
+    assert torch.isfinite(found).all()

@@ -172,9 +172,7 @@ class VideoModel(PretrainedModel):
         super().__init__()
         self.encoder: Encoder = encoder
         self.config, self.labels, self.clip_seconds = config, labels, clip_seconds
-        preprocess, stride = encoder.preprocess, encoder.stride
-        grid = (-(-preprocess.height // stride), -(-preprocess.width // stride))
-        self.network = ClipNetwork(config, encoder.out_channels, grid, len(labels))
+        self.network = ClipNetwork(config, encoder.out_channels, encoder.grid, len(labels))
 
     def architecture(self) -> dict[str, Any]:
         """Sizes, preprocessing and labels."""
@@ -196,4 +194,11 @@ class VideoModel(PretrainedModel):
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Preprocessed pictures (F, 3, H, W) -> features (F, L, C)."""
-        return self.encoder(images).flatten(2).transpose(1, 2)
+        return self.encoder.places(images)
+
+    def forward(self, clips: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """clips (N, S, T, 3, H, W), lengths (N,) or None for all T -> logits (N, K)."""
+        if lengths is None:
+            lengths = torch.full((len(clips),), clips.shape[2], device=clips.device)
+        features = self.encode(clips.flatten(0, 2)).unflatten(0, clips.shape[:3])  # N, S, T, L, C
+        return self.network(features, lengths)

@@ -1,14 +1,15 @@
 """Answers to questions about pictures: what a user calls."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 
 from common.device import Precision, autocast
-from common.errors import UsageError
+from common.errors import ImageError, UsageError, VisionError
 from common.images import ImageSource
-from common.predictor import Predictor
+from common.predictor import Predictor, results
 from common.text import UNK, pad, tokenize
 from vqa.model import Look, VqaModel
 
@@ -61,13 +62,33 @@ class Answerer(Predictor[VqaModel]):
             ImageError: the picture cannot be read.
             UsageError: no words, none that the model knows, or a top below 1.
         """
-        return self.answer_each(image, [question], top=top)[0]
+        return results(self.answer_each(image, [question], top=top))[0]
 
-    def answer_each(self, image: ImageSource, questions: Sequence[str], *, top: int = 5) -> list[Answer]:
-        """Answer several questions about one picture, which is looked at once. Raises as `answer`."""
-        words = [self.read(question) for question in questions]
-        look = self.look(self.model.encoder.preprocess(image).unsqueeze(0))
-        return self.answer_looks(look.of([0] * len(words)), words, top=top)
+    def answer_each(
+        self, image: ImageSource, questions: Sequence[str], *, top: int = 5
+    ) -> Iterator[Answer | VisionError]:
+        """Answer several questions about one picture, which is looked at once, in order.
+
+        A question that cannot be answered gives its UsageError and stops no other; a picture that cannot be
+        read gives its ImageError for each question. Raises UsageError for a top below 1.
+        """
+        asked: list[list[str] | VisionError] = []
+        for question in questions:
+            try:
+                asked.append(self.read(question))
+            except UsageError as error:
+                asked.append(error)
+        clear = [words for words in asked if isinstance(words, list)]
+        answers: Iterator[Answer | VisionError] = iter(())
+        if clear:
+            try:
+                look = self.look(self.model.encoder.preprocess(image).unsqueeze(0))
+            except ImageError as error:
+                answers = repeat(error)
+            else:
+                answers = iter(self.answer_looks(look.of([0] * len(clear)), clear, top=top))
+        for words in asked:
+            yield next(answers) if isinstance(words, list) else words
 
     def read(self, question: str) -> list[str]:
         """The words of a question. Raises UsageError where there are none or none is known."""
@@ -92,14 +113,12 @@ class Answerer(Predictor[VqaModel]):
         """Answer questions, as words, about the looks of as many pictures, row by row."""
         if top < 1:
             raise UsageError(f"--top {top}: must be at least 1")
-        vocabulary, preprocess = self.model.vocabulary, self.model.encoder.preprocess
+        vocabulary = self.model.vocabulary
         tokens, lengths = pad([vocabulary.encode(words) for words in questions])
         with torch.inference_mode():
             logits, maps = self._network.answer(look, tokens.to(self.device), lengths.to(self.device))
         best = logits.float().softmax(-1).topk(min(top, logits.shape[-1]))
-        stride = self.model.encoder.stride
-        height, width = preprocess.height // stride, preprocess.width // stride
-        grids = maps.float().cpu().reshape(*maps.shape[:2], height, width)  # Q, hops, L -> Q, hops, H, W
+        grids = maps.float().cpu().view(*maps.shape[:2], *self.model.encoder.grid)
         found = []
         for row, words in enumerate(questions):
             ranked = tuple(

@@ -15,7 +15,7 @@ from common.attention import AdditiveAttention
 from common.encoder import Encoder
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind, RecurrentEncoder
-from common.text import PAD, Vocabulary
+from common.text import PAD, UNK, Vocabulary
 
 AnswererKind = Literal["san", "lstm_q_i", "question_only", "image_only"]
 
@@ -181,4 +181,17 @@ class VqaModel(PretrainedModel):
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Preprocessed pictures (N, 3, H, W) -> features (N, L, C)."""
-        return self.encoder(images).flatten(2).transpose(1, 2)
+        return self.encoder.places(images)
+
+    def forward(
+        self, images: torch.Tensor, tokens: torch.Tensor | None = None, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """images (Q, 3, H, W), tokens (Q, T), lengths (Q,) or None for all T -> logits (Q, A).
+
+        Without tokens, the question is a word that the model does not know.
+        """
+        if tokens is None:
+            tokens = torch.full((len(images), 1), UNK, device=images.device)
+        if lengths is None:
+            lengths = torch.full((len(images),), tokens.shape[1], device=images.device)
+        return self.network(self.encode(images), tokens, lengths)[0]

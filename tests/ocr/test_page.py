@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from ocr.drawing import draw_page
 from ocr.language import CharacterNgrams
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.page import find_lines, reading_order
-from tests.ocr.conftest import line_picture, page_picture, tiny_recognizer
+from tests.ocr.conftest import WORDS, line_picture, page_picture, tiny_recognizer
 
 ROWS = [["RECEIPT"], ["tea", "2", "4.50"], ["milk", "1", "1.20"], ["total amount", "5.70"], ["thank you"]]
 
@@ -175,3 +177,13 @@ def test_bag_of_words():
     assert bag_of_words_f1("a B b", "b a") == pytest.approx(0.8)
     assert bag_of_words_f1("", "") == 1.0
     assert bag_of_words_f1("x", "y") == 0.0
+
+
+def test_threads_that_share_a_reader_read_what_one_reads():
+    reader = TextReader(tiny_recognizer(hidden_size=32), "cpu", "fp32")
+    pages = [[line_picture(WORDS[(i + k) % len(WORDS)], 18 + 3 * k) for k in range(6)] for i in range(24)]
+    alone = [[line.confidence for line in reader.read_lines(page, beam_size=1)] for page in pages]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda page: reader.read_lines(page, beam_size=1), pages))
+    for expected, found in zip(alone, together, strict=True):
+        assert [line.confidence for line in found] == pytest.approx(expected, abs=1e-5)

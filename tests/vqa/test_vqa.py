@@ -264,7 +264,8 @@ def test_answerer():
     assert answer.unknown_words == ("zebra",)
     assert answer.attention.shape[0] == 2
     assert answer.attention.sum((1, 2)).tolist() == pytest.approx([1, 1], abs=1e-3)
-    each = answerer.answer_each(picture, ["What color is the zebra?", "which shape"])
+    each = list(answerer.answer_each(picture, ["What color is the zebra?", "?", "which shape"]))
+    assert isinstance(each[1], UsageError)
     assert each[0].text == answer.text
     assert each[0].probability == pytest.approx(answer.probability, abs=1e-5)
     assert len(answerer.answer(picture, "what", top=99).top) == 6
