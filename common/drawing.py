@@ -17,6 +17,11 @@ _SIDE = 360  # pixels of a panel's longer side
 _TALLEST = 4  # times a panel's width; a narrower picture is drawn with margins
 
 
+def plain(text: str) -> str:
+    """`text` as Matplotlib shows it letter by letter on one line: no formula, "?" for no character."""
+    return " ".join(text.encode("utf-8", "replace").decode().split()).replace("$", r"\$")
+
+
 def draw_attention(
     image: ImageSource, title: str, labels: Sequence[str], maps: torch.Tensor, out: Path
 ) -> None:
@@ -40,13 +45,13 @@ def draw_attention(
     rows = -(-len(panels) // columns)
     height = 2.4 * min(_TALLEST, picture.height / picture.width) + 0.35
     figure = Figure(figsize=(2.4 * columns, height * rows + 0.4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(plain(title))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     for axis, (label, pixels) in zip(axes, panels, strict=False):
         axis.imshow(pixels)
-        axis.set_title(label, fontsize=11)
+        axis.set_title(plain(label), fontsize=11)
     figure.savefig(out, dpi=110, format="png")
 
 
@@ -108,7 +113,8 @@ def draw_confusion(counts: np.ndarray, labels: Sequence[str], title: str, out: P
     for row, column in np.argwhere(counts > 0):
         colour = "white" if shares[row, column] > 0.6 else "black"
         axis.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour, fontsize=7)
-    axis.set_xticks(range(len(labels)), labels, rotation=90)
-    axis.set_yticks(range(len(labels)), labels)
-    axis.set(xlabel="predicted", ylabel="true", title=title)
+    names = [plain(label) for label in labels]
+    axis.set_xticks(range(len(labels)), names, rotation=90)
+    axis.set_yticks(range(len(labels)), names)
+    axis.set(xlabel="predicted", ylabel="true", title=plain(title))
     figure.savefig(out, dpi=110, format="png")

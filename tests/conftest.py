@@ -127,6 +127,22 @@ def recognizer_folder(tmp_path_factory) -> Path:
     return folder
 
 
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """A file that was damaged: cut off, with a hole, or with a few other bytes, often in its header."""
+    damaged = bytearray(content)
+    way = chance.random()
+    if way < 0.2:
+        del damaged[chance.randrange(len(damaged)) :]
+    elif way < 0.3:
+        start = chance.randrange(len(damaged))
+        damaged[start : start + chance.randrange(64)] = bytes(chance.randrange(64))
+    else:
+        for _ in range(chance.choice((1, 1, 2, 4, 16, 64))):
+            place = chance.randrange(min(len(damaged), chance.choice((64, 512, len(damaged)))))
+            damaged[place] = chance.choice((0, 127, 128, 255, chance.randrange(256)))
+    return bytes(damaged)
+
+
 @dataclass
 class Result:
     code: int

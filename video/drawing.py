@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from common.drawing import plain
 from video.classifier import Window
 
 _THUMBNAILS = 8
@@ -53,7 +54,7 @@ class Timeline:
             picked[i] for i in np.unique(np.linspace(0, len(picked) - 1, _THUMBNAILS).round().astype(int))
         ]
         figure = Figure(figsize=(10, 4), layout="constrained")
-        figure.suptitle(title)
+        figure.suptitle(plain(title))
         panels: Any = figure.subfigures(2, 1, height_ratios=(1, 2.4))
         axes = panels[0].subplots(1, len(picked), squeeze=False)[0]
         for axis, number in zip(axes, picked, strict=True):
@@ -62,7 +63,7 @@ class Timeline:
             axis.set_axis_off()
         curves = panels[1].subplots()
         for k in shown:
-            curves.plot(middles, values[:, k], marker="o", markersize=3, label=self.labels[k])
+            curves.plot(middles, values[:, k], marker="o", markersize=3, label=plain(self.labels[k]))
         curves.set(xlabel="seconds (middle of the window)", ylabel="probability", ylim=(0, 1.02))
         curves.grid(alpha=0.3)
         curves.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

@@ -1,4 +1,6 @@
+import io
 import os
+import random
 import struct
 import zlib
 from pathlib import Path
@@ -10,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from common.errors import ImageError
 from common.images import IMAGE_SUFFIXES, Preprocess, load_image, read_batches
+from tests.conftest import mutated
 
 PREPROCESS = Preprocess(32, 48, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -252,3 +255,38 @@ def test_further_formats_are_read(tmp_path, suffix):
     name = {"jfif": "jpeg", "jp2": "jpeg2000"}.get(suffix, suffix)
     picture(32, 32).save(tmp_path / f"a.{suffix}", format=name)
     assert load_image(tmp_path / f"a.{suffix}").size == (32, 32)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "mode", "options"),
+    [
+        ("JPEG", "RGB", {}), ("JPEG", "CMYK", {"progressive": True}), ("PNG", "RGB", {}), ("PNG", "P", {}),
+        ("PNG", "I;16", {}), ("GIF", "P", {}), ("BMP", "RGB", {}), ("PPM", "RGB", {}), ("WEBP", "RGBA", {}),
+        ("TIFF", "RGB", {"compression": "tiff_lzw"}), ("TIFF", "F", {}), ("TIFF", "I;16", {}),
+        ("TIFF", "1", {"compression": "group4"}), ("AVIF", "RGB", {}), ("JPEG2000", "RGB", {}),
+        ("ICO", "RGB", {}), ("PCX", "RGB", {}), ("PSD", "RGB", {}), ("QOI", "RGB", {}), ("DDS", "RGB", {}), ("SGI", "RGB", {}),
+        ("TGA", "RGB", {"compression": "tga_rle"}),
+    ],
+)  # fmt: skip
+def test_damaged_files_raise_nothing_but_our_error(tmp_path, name, mode, options):
+    file, buffer, chance = tmp_path / "a.bin", io.BytesIO(), random.Random(0)
+    if name == "PSD":  # which Pillow cannot write: header, no colour table, resources or layers, raw pixels
+        buffer.write(struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 8, 8, 8, 3) + bytes(12) + bytes(2 + 3 * 64))
+    else:
+        image = picture(32, 24)
+        (image.convert("L") if mode in ("F", "I;16", "1") else image).convert(mode).save(
+            buffer, name, **options
+        )
+    file.write_bytes(buffer.getvalue())
+    assert load_image(file).size
+    errors = []
+    for _ in range(250):
+        file.write_bytes(mutated(buffer.getvalue(), chance))
+        try:
+            load_image(file, chance.choice((0, 8)))
+        except ImageError as error:
+            errors.append(str(error))
+    assert errors
+    assert all(str(file) in error for error in errors)

@@ -1,5 +1,6 @@
 import itertools
 import os
+import random
 import wave
 
 import av
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError, VisionWarning
+from tests.conftest import mutated
 from tests.video.conftest import damage, moving_square, write_video
 from video.decode import VideoError, dense, frame_times, read_frames, stream_frames, uniform
 
@@ -307,3 +309,32 @@ def test_whatever_decoding_raises_is_that_files_error(clip, monkeypatch):
     for read in (lambda: read_frames(clip, [0.0]), lambda: next(stream_frames(clip, 10))):
         with pytest.raises(VideoError, match=r"clip\.mp4: damaged \(no such pixels\)"):
             read()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pixels"),
+    [
+        ("mp4", "libx264", "yuv420p"), ("mkv", "libx264", "yuv420p"), ("ts", "libx264", "yuv420p"),
+        ("avi", "libx264", "yuv420p"), ("avi", "mpeg4", "yuv420p"), ("gif", "gif", "rgb8"),
+        ("webm", "libvpx-vp9", "yuv420p"), ("flv", "libx264", "yuv420p"), ("mjpeg", "mjpeg", "yuvj420p"),
+        ("wmv", "wmv2", "yuv420p"), ("h264", "libx264", "yuv420p"), ("nut", "ffv1", "yuv420p"),
+    ],
+)  # fmt: skip
+def test_damaged_files_raise_nothing_but_our_error(tmp_path, suffix, codec, pixels):
+    path = write_video(tmp_path / f"v.{suffix}", moving_square("right", 12), codec=codec, pixels=pixels)
+    content, chance = path.read_bytes(), random.Random(0)
+    read, errors = 0, []
+    for _ in range(150):
+        path.write_bytes(mutated(content, chance))
+        try:
+            times = frame_times(path)
+            assert (np.diff(times) > 0).all()
+            read += len(read_frames(path, times[:: max(1, len(times) // 4)]))
+            streamed = [frame.time for frame in stream_frames(path, 100)]
+            assert (np.diff(streamed) > 0).all()
+        except VideoError as error:
+            errors.append(str(error))
+    assert read
+    assert all(str(path) in error for error in errors)
