@@ -266,7 +266,8 @@ def test_further_formats_are_read(tmp_path, suffix):
         ("PNG", "I;16", {}), ("GIF", "P", {}), ("BMP", "RGB", {}), ("PPM", "RGB", {}), ("WEBP", "RGBA", {}),
         ("TIFF", "RGB", {"compression": "tiff_lzw"}), ("TIFF", "F", {}), ("TIFF", "I;16", {}),
         ("TIFF", "1", {"compression": "group4"}), ("AVIF", "RGB", {}), ("JPEG2000", "RGB", {}),
-        ("ICO", "RGB", {}), ("PCX", "RGB", {}), ("PSD", "RGB", {}), ("QOI", "RGB", {}), ("DDS", "RGB", {}), ("SGI", "RGB", {}),
+        ("ICO", "RGB", {}), ("PCX", "RGB", {}), ("PSD", "RGB", {}), ("QOI", "RGB", {}),
+        ("DDS", "RGB", {}), ("SGI", "RGB", {}),
         ("TGA", "RGB", {"compression": "tga_rle"}),
     ],
 )  # fmt: skip
