@@ -15,6 +15,20 @@ from forecasting.table import TableFlags, read_numbers, read_table
 _FLAGS = TableFlags()
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeriesFlags(TableFlags):
+    """Which series; the same in every script."""
+
+    data: Path
+    """CSV file with a date column, a value column and perhaps covariates."""
+    date_column: str
+    """Name of the column of dates."""
+    value_column: str
+    """Name of the column to forecast."""
+    covariates: tuple[str, ...] = ()
+    """Further numeric columns that the model sees up to the present."""
+
+
 @dataclass(frozen=True)
 class Series:
     """A regular time series."""

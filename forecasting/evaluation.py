@@ -14,10 +14,9 @@ from common.evaluation import write_report
 from common.pretrained import parameter_count
 from common.writing import check_folder
 from forecasting.baselines import baselines
-from forecasting.data import read_series
+from forecasting.data import SeriesFlags, read_series
 from forecasting.forecaster import Forecaster
 from forecasting.model import point_forecast
-from forecasting.training import SeriesFlags
 
 
 @dataclass(frozen=True, kw_only=True)

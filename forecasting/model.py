@@ -18,23 +18,42 @@ Transform = Literal["none", "sqrt", "log"]
 M = TypeVar("M", bound="ForecastModel")
 
 
-@dataclass(frozen=True)
-class ForecastConfig:
-    """Sizes of the model and what it stands on."""
+@dataclass(frozen=True, kw_only=True)
+class ForecastSizes:
+    """Sizes of the model and what it stands on, as its training is asked for them."""
 
     window: int
+    """Rows that the model looks at."""
     horizon: int
-    columns: int = 1
+    """Rows that it forecasts, all at once."""
     cell: CellKind = "gru"
+    """lstm, gru or rnn."""
     hidden_size: int = 32
+    """Units of the RNN in each direction."""
     layers: int = 1
+    """Stacked layers."""
     bidirectional: bool = False
+    """Read the window in both directions."""
     dropout: float = 0.0
+    """Between layers and before the output."""
     quantiles: tuple[float, ...] = ()
+    """Quantiles to forecast, e.g. 0.1 0.5 0.9; without them the mean."""
     transform: Transform = "none"
+    """Applied to the value first: log for growth by percent, sqrt for counts."""
     base: Base = "ar"
+    """What the RNN corrects: a linear autoregression, the last season, or nothing."""
     season: int = 12
+    """Rows of a season."""
     lags: int = 0
+    """Lags of the autoregressive base; 0 is the whole window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastConfig(ForecastSizes):
+    """Sizes of the model, with what its series adds."""
+
+    columns: int = 1
+    """F, the value and its covariates."""
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from typing import Annotated
 import tyro
 
 from common.cli import print_error, print_json, print_note, print_row, run
-from common.device import Precision
 from common.errors import ImageError, UsageError, VisionError
+from common.predictor import UseFlags
 from vqa import Answerer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(UseFlags):
     """Flags."""
 
     image: Annotated[Path, tyro.conf.Positional]
@@ -38,10 +38,6 @@ class Config:
     """Print one JSON object a question."""
     attention: Path | None = None
     """Also draw where the model looked for one question, as PNG."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    precision: Precision = "auto"
-    """auto (bf16 where the hardware has it), bf16 or fp32."""
 
 
 def main(config: Config) -> int:

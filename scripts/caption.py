@@ -15,14 +15,14 @@ import tyro
 
 from captioning import Caption, Captioner
 from common.cli import print_error, print_json, print_row, run
-from common.device import Precision
 from common.errors import ImageError, UsageError
 from common.files import find_files
 from common.images import IMAGE_SUFFIXES
+from common.predictor import UseFlags
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(UseFlags):
     """Flags."""
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -49,10 +49,6 @@ class Config:
     """Pictures at a time."""
     workers: int = 2
     """Threads that read pictures."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    precision: Precision = "auto"
-    """auto (bf16 where the hardware has it), bf16 or fp32."""
 
 
 def main(config: Config) -> int:

@@ -18,15 +18,15 @@ from typing import Annotated
 import tyro
 
 from common.cli import print_error, print_json, print_row, run
-from common.device import Precision
 from common.errors import ImageError, UsageError
 from common.files import find_files
+from common.predictor import UseFlags
 from video import ActionClassifier, Window, segments
 from video.decode import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(UseFlags):
     """Flags."""
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -47,10 +47,6 @@ class Config:
     """With --stream: PNG of the probabilities over time, with thumbnails."""
     workers: int = 2
     """Threads that read clips."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    precision: Precision = "auto"
-    """auto (bf16 where the hardware has it), bf16 or fp32."""
 
 
 def main(config: Config) -> int:

@@ -16,10 +16,10 @@ from typing import Annotated
 import tyro
 
 from common.cli import print_error, print_json, print_row, run
-from common.device import Precision
 from common.errors import ImageError, UsageError
 from common.files import find_files
 from common.images import IMAGE_SUFFIXES, ImageSource, blamed_on
+from common.predictor import UseFlags
 from ocr.ctc import Reading
 from ocr.documents import open_pages
 from ocr.language import CharacterNgrams, LanguageModel
@@ -29,7 +29,7 @@ from ocr.synthetic import read_words
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(UseFlags):
     """Flags."""
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -55,10 +55,6 @@ class Config:
     """Lines at a time."""
     workers: int = 2
     """Threads that read pictures of lines."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    precision: Precision = "auto"
-    """auto (bf16 where the hardware has it), bf16 or fp32."""
 
 
 def main(config: Config) -> int:

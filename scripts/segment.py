@@ -14,15 +14,15 @@ from typing import Annotated
 import tyro
 
 from common.cli import print_error, print_json, print_row, run
-from common.device import Precision
 from common.errors import ImageError, UsageError
 from common.files import find_files
 from common.images import IMAGE_SUFFIXES
+from common.predictor import UseFlags
 from segmentation import Segmenter
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(UseFlags):
     """Flags."""
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -33,10 +33,6 @@ class Config:
     """Folder for the label and overlay PNGs."""
     json: bool = False
     """Print one JSON object a picture."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    precision: Precision = "auto"
-    """auto (bf16 where the hardware has it), bf16 or fp32."""
 
 
 def main(config: Config) -> int:

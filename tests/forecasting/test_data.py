@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import DataError, UsageError
 from forecasting.data import Split, read_series, windows
-from forecasting.training import WindowData
+from forecasting.training import window_parts
 from tests.forecasting.conftest import write_series
 
 
@@ -83,11 +83,11 @@ def test_windows_end_before_their_targets_and_targets_stay_in_their_part():
 
 def test_no_part_sees_the_test_rows():
     values = np.arange(100.0)[:, None]
-    data = WindowData(values, Split(70, 80), window=6, horizon=2, batch_size=8, seed=0)
-    assert max(float(t.max()) for t in data.parts["train"].tensors) == 69
-    assert max(float(t.max()) for t in data.parts["val"].tensors) == 79
-    assert float(data.parts["val"].tensors[1].min()) == 70
+    parts = window_parts(values, Split(70, 80), window=6, horizon=2)
+    assert max(float(t.max()) for t in parts["train"].tensors) == 69
+    assert max(float(t.max()) for t in parts["val"].tensors) == 79
+    assert float(parts["val"].tensors[1].min()) == 70
     with pytest.raises(
         UsageError, match="--window 6 with --horizon 11 does not fit into the 10 rows of the val"
     ):
-        WindowData(values, Split(70, 80), window=6, horizon=11, batch_size=8, seed=0)
+        window_parts(values, Split(70, 80), window=6, horizon=11)
