@@ -25,6 +25,7 @@ from common.images import blamed_on
 _CLOSE = 1e-6  # seconds between two ways to compute the same time
 _SMALL = 640 * 480  # pixels up to which a second thread costs more than it helps
 _TRIES = 100  # errors one after the other with which the rest of a file is given up
+_PAUSE = 10  # seconds ahead that FFmpeg, too, takes for a new clock where a format's clock may start anywhere
 _PROBE = 200  # packets by which several streams are told apart
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -213,10 +214,11 @@ def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
     Where the clock starts again, as in joined recordings, the times go on one frame after the last. AVI has
     the times of decoding alone; what FFmpeg makes of them is wrong where frames are stored in another order.
     """
+    anywhere = container.format.name in ("mpegts", "mpeg")
     guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
     tick, gap = float(stream.time_base), _gap(stream)
     shift = -(stream.start_time or 0)
-    before, end, failures = None, 0, 0
+    before, end, reached, failures, skipped = None, 0, 0, 0, 0
     packets = container.demux(stream)
     while failures < _TRIES:
         try:
@@ -227,16 +229,18 @@ def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
             failures += 1
             packets = container.demux(stream)
             continue
+        skipped += failures
         failures = 0
         if not packet.size:
             continue
+        reached = max(reached, (packet.pos or 0) + packet.size)
         if guessed:
             packet.pts = None
         if packet.dts is not None:
             step = packet.dts - before if before is not None else gap
-            if step < -2 * gap:
+            if step < -2 * gap or (anywhere and step * tick > _PAUSE):
                 shift = end + gap - (packet.dts if packet.pts is None else packet.pts)
-            elif step > 0:
+            elif 0 < step * tick <= 1:  # not a pause
                 gap = step
             before = packet.dts
             packet.dts += shift
@@ -245,9 +249,29 @@ def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
         time = packet.dts if packet.pts is None else packet.pts
         end = max(end, time or 0)
         yield packet
+    if skipped:
+        _warn(f"{path}: parts of the file left out as unreadable: {skipped:,}")
     seconds = (end + gap) * tick
-    if failures or seconds < 0.9 * (stream.duration or 0) * tick - 0.5:
+    promised = 0 if anywhere else (stream.duration or 0) * tick
+    if failures or seconds < 0.9 * promised - 0.5:
         _warn(f"{path}: ends after {seconds:.2f} seconds, as it is damaged or cut off")
+    elif _starts_again(path, reached):
+        _warn(
+            f"{path}: another recording begins after {seconds:.2f} seconds, which is not read; split the file"
+        )
+
+
+def _starts_again(path: Path, place: int) -> bool:
+    """Whether the file's first bytes stand once more behind `place`."""
+    with path.open("rb") as file:
+        head = file.read(12)[4:]  # MP4 has a length before it
+        file.seek(place)
+        rest = b""
+        while chunk := file.read(2**20):
+            rest = rest[-len(head) :] + chunk
+            if head in rest:
+                return True
+    return False
 
 
 def _gap(stream: Any) -> int:
@@ -294,9 +318,9 @@ def _decode(path: Path, wanted: Sequence[float] | None = None) -> Iterator[tuple
                     yield time * tick, frame
         finally:
             if good and damaged:
-                _warn(f"{path}: {damaged:,} frames are damaged and were left out")
+                _warn(f"{path}: damaged frames left out: {damaged:,}")
             if good and late:
-                _warn(f"{path}: {late:,} frames that are not later than the ones before were left out")
+                _warn(f"{path}: frames left out as no later than the ones before: {late:,}")
 
 
 def _warn(message: str) -> None:

@@ -165,7 +165,7 @@ def test_joined_recordings_with_damage(script, classifier_folder, tmp_path):
     done = script("classify_video.py", path, "--stream", "--model", classifier_folder, "--json")
     assert done.code == 0
     assert json.loads(done.out.splitlines()[-1])["end"] > 1.8
-    assert done.err == f"note: {path}: 2 frames are damaged and were left out\n"
+    assert done.err == f"note: {path}: damaged frames left out: 2\n"
 
 
 def test_a_long_recording(script, classifier_folder, tmp_path):

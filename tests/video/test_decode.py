@@ -164,7 +164,7 @@ def test_damaged_frames_are_left_out_and_the_rest_is_read(tmp_path, size):
     path = write_video(tmp_path / "v.mp4", pictures, options={})
     damage(path, 10, 2)
     times = frame_times(path)
-    with pytest.warns(VisionWarning, match=r"v\.mp4: 2 frames are damaged and were left out"):
+    with pytest.warns(VisionWarning, match=r"v\.mp4: damaged frames left out: 2"):
         streamed = list(stream_frames(path, 100))
     assert len(streamed) == 38
     assert streamed[-1].time == times[-1]
@@ -204,6 +204,25 @@ def test_a_clock_that_starts_again_goes_on(tmp_path, suffix, codec):
         assert [frame.time for frame in found] == pytest.approx(wanted)
         at = [int(np.argmin(abs(times - time))) for time in wanted]
         assert all(np.array_equal(frame.pixels, frames[i].pixels) for frame, i in zip(found, at, strict=True))
+
+
+def test_a_clock_that_goes_on_elsewhere(tmp_path, recwarn):
+    parts = [
+        write_video(tmp_path / f"{i}.ts", moving_square("up", 20), [start + k / 20 for k in range(20)])
+        for i, start in enumerate((0, 5000, 20))
+    ]
+    path = joined(tmp_path / "all.ts", *parts)
+    np.testing.assert_allclose(frame_times(path), np.arange(60) / 20, atol=2e-3)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "flv"])
+def test_a_recording_that_cannot_be_reached_is_named(tmp_path, recwarn, suffix):
+    part = write_video(tmp_path / f"v.{suffix}", moving_square("up", 20))
+    assert len(frame_times(part)) == 20
+    assert not recwarn.list
+    with pytest.warns(VisionWarning, match=r"another recording begins after 1\.00 seconds"):
+        frame_times(joined(tmp_path / f"all.{suffix}", part, part))
 
 
 def test_times_count_from_the_start_of_the_recording(tmp_path):
