@@ -29,6 +29,7 @@ from common.device import Precision, pick_device, pick_precision
 from common.distributed import global_sum, rank_and_world, step_seed, synchronize_batch_norm
 from common.errors import UsageError
 from common.pretrained import PretrainedModel
+from common.writing import write_aside
 
 CONFIG_FILE, LAST, BEST = "train_config.json", "last.ckpt", "best"
 
@@ -67,7 +68,8 @@ class TrainConfig:
     limit: int = 0
     """Use only so many samples of each part; 0 is all."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint, with the flags it was started with."""
+    """Continue the run in --out from its last checkpoint, with the flags it was started with; --epochs may be
+    more."""
 
 
 C = TypeVar("C", bound=TrainConfig)
@@ -76,7 +78,7 @@ _FREE_ON_RESUME = {"out", "resume", "device", "devices", "workers"}
 
 
 def prepare_run(config: C) -> C:
-    """Check the flags; on --resume, give back the flags the run was started with.
+    """Check the flags; on --resume, give back the flags the run was started with, perhaps with more epochs.
 
     The folder itself is made by `fit`, so that a mistake found before it leaves nothing behind.
 
@@ -102,14 +104,18 @@ def prepare_run(config: C) -> C:
             f"--resume: {config.out} holds no run ({CONFIG_FILE} is missing); start without --resume"
         )
     stored = json.loads(file.read_text(encoding="utf-8"))
-    for name, value in _plain(config).items():
-        default = json.loads(json.dumps(flags[name].default, default=str))
-        if name in _FREE_ON_RESUME or value in (stored.get(name), default):
-            continue
-        raise UsageError(
-            f"--{name.replace('_', '-')} {value}: the run has {stored.get(name)}; leave the flag out"
-        )
+    given = {argument.partition("=")[0].replace("_", "-") for argument in sys.argv[1:]}
     kept = {n: v for n, v in stored.items() if n in flags and n not in _FREE_ON_RESUME}
+    for name, value in _plain(config).items():
+        flag = f"--{name.replace('_', '-')}"
+        default = json.loads(json.dumps(flags[name].default, default=str))
+        if name in _FREE_ON_RESUME or value == stored.get(name) or (value == default and flag not in given):
+            continue
+        if name == "epochs" and value > stored["epochs"]:
+            kept["epochs"] = value
+            continue
+        more = "give more, or leave the flag out" if name == "epochs" else "leave the flag out"
+        raise UsageError(f"{flag} {value}: the run has {stored.get(name)}; {more}")
     hints = get_type_hints(type(config))
     return replace(config, **{name: _from_plain(value, hints[name]) for name, value in kept.items()})
 
@@ -208,9 +214,8 @@ def fit(
         report: further metrics to keep in the history and the curves.
     """
     _quieten()
-    if not config.resume and _is_first_process():
-        config.out.mkdir(parents=True, exist_ok=True)
-        (config.out / CONFIG_FILE).write_text(json.dumps(_plain(config), indent=1), encoding="utf-8")
+    if _is_first_process():
+        _write_config(config)
     device = pick_device(config.device)
     elastic = "TORCHELASTIC_RUN_ID" in os.environ
     devices = int(os.environ["LOCAL_WORLD_SIZE"]) if elastic else config.devices
@@ -276,6 +281,7 @@ class RunFolder(Checkpoint):
         self.config, self.model, self.monitor, self.mode, self.report = config, model, monitor, mode, report
         self.history: list[dict[str, float]] = []
         self._started = time.monotonic()
+        self._steps: list[int] = []
 
     def state_dict(self) -> dict[str, Any]:
         """The history; goes into the checkpoint."""
@@ -284,6 +290,32 @@ class RunFolder(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The history, from the checkpoint."""
         self.history = state_dict["history"]
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Leave the schedule's length to the flags, which may name more epochs."""
+        states = checkpoint["lr_schedulers"]
+        self._steps = [state.pop("total_steps") for state in states]
+        for state in states:
+            del state["_schedule_phases"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Where the run became longer, go on with the learning rate of the longer schedule, and say so."""
+        schedules: list[Any] = [config.scheduler for config in trainer.lr_scheduler_configs]
+        if not self._steps or self._steps == [schedule.total_steps for schedule in schedules]:
+            return
+        for schedule in schedules:
+            schedule.last_epoch -= 1
+            schedule.step()
+        for stopping in trainer.early_stopping_callbacks:
+            stopping.wait_count = 0  # the epochs without a better metric were another schedule's
+        if trainer.is_global_zero:
+            print(
+                f"resumed with more epochs: from epoch {trainer.current_epoch + 1} on the learning rate "
+                f"follows the one-cycle schedule of a run of {self.config.epochs}",
+                flush=True,
+            )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -361,6 +393,16 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
     """The flags as JSON values."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     return plain
+
+
+def _write_config(config: TrainConfig) -> None:
+    """Keep the flags in the run folder; of a resumed run only the number of epochs may be new."""
+    file, flags = config.out / CONFIG_FILE, _plain(config)
+    if config.resume:
+        flags = {**json.loads(file.read_text(encoding="utf-8")), "epochs": config.epochs}
+    config.out.mkdir(parents=True, exist_ok=True)
+    with write_aside(file) as aside:
+        aside.write_text(json.dumps(flags, indent=1), encoding="utf-8")
 
 
 def _is_first_process() -> bool:

@@ -46,9 +46,9 @@ class Frequency:
             cycle = _CYCLES.get(self.unit, len(self.unit.split()))
             return cycle // self.count if cycle % self.count == 0 else 1
         step = self.count * _UNITS[self.unit]
-        cycles = (_UNITS["h"], _UNITS["min"]) if step < _UNITS["min"] else (_DAY, _UNITS["h"])
+        cycles = [_UNITS["h"], _UNITS["min"]] if step < _UNITS["min"] else [_DAY, _UNITS["h"]]
         if step >= 5 * _UNITS["min"]:
-            cycles = (_DAY,)
+            cycles = [_DAY]
         seasons = [cycle // step for cycle in cycles if cycle % step == 0 and cycle > step]
         return next((season for season in seasons if 2 * season <= rows), seasons[-1] if seasons else 1)
 

@@ -95,6 +95,77 @@ def test_covariates_are_used_and_asked_for(script, file, tmp_path):
     assert (result.code, "at most 3 for a model with covariates" in result.err) == (2, True)
 
 
+def test_more_epochs_follow_the_longer_schedule(script, file, tmp_path, monkeypatch):
+    from common.training import RunFolder
+
+    run, train = tmp_path / "run", ("train_forecasting.py", "--data", file, *FLAGS)
+    assert script(*train, "--out", run).code == 0
+    before = (run / "metrics.csv").read_text().splitlines()
+    rates: list[float] = []
+    real = RunFolder.on_train_batch_start
+
+    def watch(self, trainer, module, *rest):
+        rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        real(self, trainer, module, *rest)
+
+    monkeypatch.setattr(RunFolder, "on_train_batch_start", watch)
+    done = script(*train[:-2], "--out", run, "--resume", "--epochs", 5)
+    assert done.code == 0, done.err
+    said = "from epoch 4 on the learning rate follows the one-cycle schedule of a run of 5"
+    assert done.out.count(said) == 1
+    assert (run / "metrics.csv").read_text().splitlines()[: len(before)] == before
+    assert len((run / "metrics.csv").read_text().splitlines()) == len(before) + 2
+    assert json.loads((run / "train_config.json").read_text())["epochs"] == 5
+    resumed, rates[:] = list(rates), []
+    assert script(*train, "--epochs", 5, "--out", tmp_path / "whole").code == 0
+    assert resumed == pytest.approx(rates[-len(resumed) :])
+    assert len(resumed) == len(rates) * 2 // 5
+
+
+def test_a_longer_run_that_was_stopped_ends_at_the_same_weights(script, file, tmp_path, monkeypatch):
+    from common.training import RunFolder
+
+    train = ("train_forecasting.py", "--data", file, *FLAGS)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for run in (whole, cut):
+        assert script(*train, "--out", run).code == 0
+    assert script(*train, "--out", whole, "--resume", "--epochs", 6).code == 0
+    real = RunFolder.on_train_epoch_start
+
+    def stop(self, trainer, module):
+        if trainer.current_epoch == 4:
+            raise OSError("stopped")
+        real(self, trainer, module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "on_train_epoch_start", stop)
+        assert script(*train, "--out", cut, "--resume", "--epochs", 6).code == 1
+    done = script(
+        "train_forecasting.py", "--data", file, *FLAGS[:-2], "--out", cut, "--resume", "--epochs", 6
+    )
+    assert (done.code, "resumed with more epochs" in done.out) == (0, False), done.err
+    assert "epoch 5/6" in done.out.splitlines()[-3]
+    assert all(torch.equal(tensor, weights(cut)[name]) for name, tensor in weights(whole).items())
+
+
+def test_only_more_epochs_are_taken_on_resume(script, file, tmp_path):
+    run = tmp_path / "run"
+    assert script("train_forecasting.py", "--data", file, *FLAGS, "--out", run).code == 0
+    sizes = ("--window", 12, "--horizon", 3)
+    resume = ("train_forecasting.py", "--data", file, *COLUMNS, *sizes, "--out", run, "--resume")
+    default = ("--hidden-size", 32)
+    for flags, message in (
+        (("--epochs", 2), "--epochs 2: the run has 3; give more, or leave the flag out"),
+        (default, "--hidden-size 32: the run has 8; leave the flag out"),
+        (("--hidden-size=32",), "--hidden-size 32: the run has 8"),
+    ):
+        result = script(*resume, *flags)
+        assert (result.code, message in result.err) == (2, True), result
+    done = script(*resume)
+    assert (done.code, "epoch 4" in done.out) == (0, False)
+    assert "epoch 40/40" in script(*resume, "--epochs", 40).out  # the default, but given
+
+
 def hours(file, rows=400, cycle=24):
     """Hours with UTC offsets over a change of the clock."""
     dates = pd.date_range("2023-03-20", periods=rows, freq="h", tz="Europe/Berlin")
