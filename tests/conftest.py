@@ -7,6 +7,8 @@ import runpy
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,6 +143,12 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
             place = chance.randrange(min(len(damaged), chance.choice((64, 512, len(damaged)))))
             damaged[place] = chance.choice((0, 127, 128, 255, chance.randrange(256)))
     return bytes(damaged)
+
+
+def trainer_at(epoch: int) -> Any:
+    """What a sampler asks of Lightning's trainer after so many epochs."""
+    progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
+    return SimpleNamespace(fit_loop=SimpleNamespace(epoch_progress=progress))
 
 
 @dataclass

@@ -58,6 +58,30 @@ def test_a_step_favours_the_better_caption(system, monkeypatch, baseline):
     assert 0 < system.reward_seconds < system.step_seconds
 
 
+def test_the_loss_leaves_a_caption_out_of_its_own_baseline(system, monkeypatch):
+    system = system("mean")
+    system.samples = 3
+    words = system.vocabulary
+    texts = ["a red circle", "there is a blue square on grey", "red red"] * 3
+    drawn = [[*words.encode(text.split()), EOS] for text in texts]
+    rewards = torch.tensor([[3.0, 1.0, 0.5], [0.0, 2.0, 1.0], [1.0, 1.0, 4.0]])
+    monkeypatch.setattr(system, "_draw", lambda state, memory, t: drawn)
+    monkeypatch.setattr(system, "_rewards", lambda ids, captions: rewards.flatten())
+    features = torch.rand(3, 4, system.decoder.project.in_features)
+    batch = CaptionBatch(features, torch.zeros(3, 1, 2, dtype=torch.long), [0, 1, 2])
+    loss = system.training_step(batch, 0).item()
+    system.decoder.eval()
+    expected = 0.0
+    for row, ids in enumerate(drawn):
+        image, caption = divmod(row, 3)
+        tokens = torch.tensor([[[BOS, *ids]]])
+        logits, _ = system.decoder(features[image : image + 1], tokens[..., :-1])
+        log_prob = logits.log_softmax(-1).gather(-1, tokens[..., 1:, None]).sum().item()
+        others = [rewards[image, k].item() for k in range(3) if k != caption]
+        expected -= (rewards[image, caption].item() - sum(others) / 2) * log_prob
+    assert loss == pytest.approx(expected / sum(map(len, drawn)), rel=1e-4)
+
+
 def test_rewards_are_cider_d_of_the_image_meant(system):
     system = system("mean")
     ids = [[*system.vocabulary.encode(tokenize(IMAGES[i].captions[1])), EOS] for i in (2, 0)]

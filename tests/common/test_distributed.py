@@ -1,6 +1,5 @@
 import copy
 import multiprocessing
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,12 +8,7 @@ from torch import distributed, nn
 
 from common.distributed import EpochSampler, gather, global_max, global_sum, synchronize_batch_norm
 from common.training import TrainingSystem
-
-
-def trainer(epoch):
-    """What a sampler asks of Lightning's trainer."""
-    progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
-    return SimpleNamespace(fit_loop=SimpleNamespace(epoch_progress=progress))
+from tests.conftest import trainer_at
 
 
 def shares(size, world, monkeypatch, **options):
@@ -29,11 +23,11 @@ def shares(size, world, monkeypatch, **options):
 
 
 def test_each_epoch_has_an_order_of_its_own_that_repeats():
-    orders = [list(EpochSampler(50, 3, shuffle=True, trainer=trainer(epoch))) for epoch in (0, 1, 2, 1)]
+    orders = [list(EpochSampler(50, 3, shuffle=True, trainer=trainer_at(epoch))) for epoch in (0, 1, 2, 1)]
     assert all(sorted(order) == list(range(50)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
     assert orders[1] == orders[3]
-    assert list(EpochSampler(50, 4, shuffle=True, trainer=trainer(1))) != orders[1]
+    assert list(EpochSampler(50, 4, shuffle=True, trainer=trainer_at(1))) != orders[1]
 
 
 @pytest.mark.parametrize("size", [16, 17, 18, 23])
@@ -107,6 +101,7 @@ def _one_of_two(rank, file, results):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_batch_norm_sees_the_batch_of_all_processes(tmp_path):
     alone, images = normalizers()
     fresh = copy.deepcopy(alone)

@@ -10,7 +10,11 @@ from captioning.model import CaptionModel, DecoderConfig
 from common.encoder import Encoder
 from common.errors import ModelError, ModelNotFoundError
 from common.text import Vocabulary
+from ocr.model import Recognizer
+from segmentation.model import SegmentationModel
 from tests.conftest import tiny_model
+from video.model import VideoModel
+from vqa.model import VqaModel
 
 
 @pytest.fixture
@@ -141,11 +145,26 @@ def test_a_file_is_no_model(tmp_path):
         CaptionModel.from_pretrained(tmp_path / "a.txt")
 
 
-def test_every_bundled_model_loads_and_is_small():
-    bundled = CaptionModel.bundled()
-    assert bundled
-    for name, folder in bundled.items():
-        model = CaptionModel.from_pretrained(name)
-        assert model.info["metrics"]["cider_d"] > 0
-        assert (folder / "model.safetensors").stat().st_size <= 12 * 2**20
-        assert "## Limits" in (folder / "README.md").read_text()
+BUNDLED = [
+    (CaptionModel, "cider_d"),
+    (Recognizer, "case_insensitive"),
+    (SegmentationModel, "mean_iou"),
+    (VideoModel, "top_1"),
+    (VqaModel, "accuracy"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "name"), [(kind, metric, name) for kind, metric in BUNDLED for name in kind.bundled()]
+)
+def test_every_bundled_model_loads_and_is_small(kind, metric, name):
+    model = kind.from_pretrained(name)
+    assert model.info["metrics"][metric] > 0
+    folder = kind.bundled()[name]
+    assert (folder / "model.safetensors").stat().st_size <= 12 * 2**20
+    assert "## Limits" in (folder / "README.md").read_text()
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_every_task_but_forecasting_brings_a_model():
+    assert all(kind.bundled() for kind, _ in BUNDLED)

@@ -7,6 +7,7 @@ from ocr.charset import Charset, composed
 from ocr.data import Draw, LineDataset, WidthBatches, collate, fit_labels, read_lines
 from ocr.images import LinePreprocess
 from ocr.synthetic import SyntheticLines, TextSource, distort, find_fonts, read_words, sample_sheet
+from tests.conftest import trainer_at
 from tests.ocr.conftest import line_picture
 
 
@@ -162,6 +163,17 @@ def test_batches_draw_every_line_once_and_are_equally_wide():
     ]
     assert sorted(draw.row for draw in plain) == list(range(101))
     assert {draw.seed for draw in plain} == {-1}
+
+
+def test_each_epoch_has_its_own_draws_and_order():
+    def epoch(number):
+        sampler = WidthBatches(range(40, 80), 8, 0, shuffle=True, synthetic=10, trainer=trainer_at(number))
+        return [(draw.row, draw.seed) for batch in sampler for draw in batch]
+
+    first, second = epoch(0), epoch(1)
+    assert [row for row, _ in first] != [row for row, _ in second]
+    assert not set(first) & set(second)
+    assert epoch(1) == second
 
 
 def synthetic(words=("total", "cash")):

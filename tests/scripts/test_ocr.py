@@ -1,17 +1,12 @@
 import json
 
 import pytest
-import torch
 from PIL import Image
 
 from tests.ocr.conftest import line_picture, page_picture
 
 FLAGS = ("--epochs", 2, "--hidden-size", 16, "--layers", 1, "--batch-size", 16, "--device", "cpu",
          "--precision", "fp32", "--workers", 0)  # fmt: skip
-
-
-def weights(run):
-    return torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
 
 
 def test_train_evaluate_read(script, lines, tmp_path):

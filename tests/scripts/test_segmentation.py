@@ -70,6 +70,15 @@ def test_train_and_evaluate(script, train, folder, tmp_path):
     assert (preprocess.height, preprocess.width) == (96, 120)
 
 
+def test_rare_classes_weigh_as_much_as_balance_says(train, tmp_path):
+    losses = []
+    for balance in (0, 1):
+        run = tmp_path / str(balance)
+        assert train(run, "--epochs", 1, "--balance", balance).code == 0
+        losses.append(float(next(csv.DictReader((run / "metrics.csv").open()))["train_loss"]))
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
 def test_early_layers_can_stay_as_they_are(train, strided_weights, tmp_path):
     done = train(tmp_path / "run", "--epochs", 1, "--encoder-frozen", 4)
     assert done.code == 0, done.err

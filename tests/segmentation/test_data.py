@@ -16,6 +16,7 @@ from segmentation.data import (
 )
 from segmentation.images import ScenePreprocess
 from segmentation.metrics import confusion, score_confusion
+from tests.conftest import trainer_at
 from tests.segmentation.conftest import CLASSES, IGNORED, scene, write_scenes
 
 OWN = ScenePreprocess(64, 80, (0.5,) * 3, (0.5,) * 3, "bilinear")
@@ -179,10 +180,10 @@ def test_class_names_may_have_a_byte_order_mark(folder, encoding):
 
 
 def test_each_epoch_has_new_seeds():
-    sampler = DrawSampler(5, 0, shuffle=True, trainer=None)
-    assert sorted(index for index, _ in sampler) == list(range(5))
-    assert list(sampler) == list(sampler)
-    assert len({seed for _, seed in sampler}) == 5
+    epochs = [dict(DrawSampler(5, 0, shuffle=True, trainer=trainer_at(epoch))) for epoch in (0, 1, 1)]
+    assert all(sorted(seeds) == list(range(5)) for seeds in epochs)
+    assert len({seed for seeds in epochs[:2] for seed in seeds.values()}) == 10
+    assert epochs[1] == epochs[2]
 
 
 def test_scores_over_a_set_equal_counting_by_hand():

@@ -1,0 +1,138 @@
+"""What `fit` makes of the flags that every training has."""
+
+import csv
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from common.loading import PartsData
+from common.training import TrainConfig, TrainingSystem, fit, one_cycle
+
+
+class Model(nn.Module):
+    """Stands for a model: it says what it saved."""
+
+    def __init__(self, value=1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((4,), value))
+        self.info = {}
+
+    def save_pretrained(self, folder):
+        folder.mkdir()
+        (folder / "info.json").write_text(json.dumps(self.info))
+
+
+class System(TrainingSystem):
+    """Squares, `scale` times as steep; the score of each epoch of val is the next of `scores`.
+
+    Attributes:
+        seen: the samples of each epoch, in order.
+        norms: length of the gradient at each step.
+    """
+
+    def __init__(self, config, scale=1.0, scores=(), batches=None):
+        super().__init__()
+        self.model, self.config, self.scale, self.scores = Model(), config, scale, list(scores)
+        self.seen, self.norms, self.rates = [], [], []
+
+    def on_train_epoch_start(self):
+        super().on_train_epoch_start()
+        self.seen.append([])
+
+    def training_step(self, batch, index):
+        self.seen[-1] += batch[0].tolist()
+        return self.mean_over_batch(
+            self.scale * self.model.weight.square().sum() * len(batch[0]), len(batch[0])
+        )
+
+    def validation_step(self, batch, index):
+        pass
+
+    def on_validation_epoch_end(self):
+        self.log("score", self.scores.pop(0) if self.scores else 1.0)
+
+    def configure_optimizers(self):
+        found = one_cycle(self.model.parameters(), self.config, self.trainer)
+        optimizer = found["optimizer"]
+
+        def note(*_):
+            self.norms.append(self.model.weight.grad.norm().item())
+            self.rates.append(optimizer.param_groups[0]["lr"])
+
+        optimizer.register_step_post_hook(note)
+        return found
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Train on ten samples, four a step -> the system."""
+
+    def run(name="run", scale=1.0, scores=(), mode="max", **flags):
+        values = {"epochs": 3, "batch_size": 4, "workers": 0, "device": "cpu", "precision": "fp32", **flags}
+        config = TrainConfig(out=tmp_path / name, **values)
+        system = System(config, scale, scores)
+        parts = {"train": TensorDataset(torch.arange(10)), "val": TensorDataset(torch.arange(2))}
+        data = PartsData(lambda: parts, None, config)
+        fit(system, data, config, model=system.model, monitor="score", mode=mode)
+        return system
+
+    return run
+
+
+def history(folder):
+    with (folder / "metrics.csv").open() as file:
+        return [(float(row["train_loss"]), float(row["score"])) for row in csv.DictReader(file)]
+
+
+def test_every_epoch_draws_every_sample_in_a_new_order_that_the_seed_gives(train):
+    first, again, other = train("a"), train("b"), train("c", seed=1)
+    assert all(sorted(epoch) == list(range(10)) for epoch in first.seen)
+    assert len({tuple(epoch) for epoch in first.seen}) == 3
+    assert again.seen == first.seen
+    assert other.seen != first.seen
+
+
+def test_the_gradient_is_clipped_as_told(train):
+    assert train("free", gradient_clip=0.0, learning_rate=1e-6).norms == pytest.approx([4.0] * 9, rel=1e-3)
+    assert train("cut", gradient_clip=0.5, learning_rate=1e-6).norms == pytest.approx([0.5] * 9, rel=1e-3)
+
+
+def test_weights_decay_as_told(train):
+    still = train("still", scale=0.0)
+    assert torch.equal(still.model.weight, torch.ones(4))
+    decayed = train("decayed", scale=0.0, weight_decay=0.5, learning_rate=0.1)
+    assert len(decayed.rates) == 9
+    left = torch.tensor([1 - 0.5 * rate for rate in decayed.rates]).prod()
+    assert left < 0.9
+    torch.testing.assert_close(decayed.model.weight.detach(), left.expand(4))
+
+
+def test_the_learning_rate_has_its_peak_once(train):
+    rates = train(learning_rate=0.2, epochs=4).rates
+    peak = rates.index(max(rates))
+    assert max(rates) == pytest.approx(0.2, rel=0.05)
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (0, 8)])
+def test_training_stops_when_nothing_gets_better(train, tmp_path, patience, epochs):
+    train(scores=[1, 2, 2, 1, 1, 1, 1, 1], epochs=8, patience=patience)
+    assert len(history(tmp_path / "run")) == epochs
+
+
+@pytest.mark.parametrize(
+    ("mode", "keep", "epoch"),
+    [("max", "best", 3), ("min", "best", 4), ("max", "last", 5), ("min", "last", 5)],
+)
+def test_the_epoch_that_is_kept(train, tmp_path, mode, keep, epoch):
+    train(scores=[2, 3, 3, 1, 2], mode=mode, keep=keep, epochs=5, patience=0)
+    assert json.loads((tmp_path / "run" / "best" / "info.json").read_text())["epoch"] == epoch
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(train, tmp_path):
+    train(learning_rate=1e-9, epochs=1, scale=2.0)
+    assert history(tmp_path / "run")[0] == pytest.approx((8.0, 1.0))
