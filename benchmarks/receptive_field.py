@@ -7,13 +7,8 @@ over pictures and shown on a logarithmic scale; `far` is its share further than 
 """
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path[:] = [
-    p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent
-]  # named like a package
 
 import numpy as np
 import torch

@@ -19,17 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path[:] = [
-    p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent
-]  # named like a package
-
 import torch
+from timing import ratios, seconds
 from torch import nn
 
 from common.cli import command_line, run
 from common.device import autocast
 from common.encoder import Encoder
-from common.timing import ratios, seconds
 from segmentation import ReNet, Segmenter
 from segmentation.model import SelfAttention
 

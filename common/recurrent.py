@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU behind one name, one step at a time or whole sequences with true lengths; ConvLSTM.
+"""RNN, LSTM and GRU behind one name, one step at a time or whole sequences with true lengths.
 
 Notation: R rows (sequences), T steps, I input size, D hidden size, B directions (1 or 2).
 """
@@ -44,11 +44,6 @@ class RecurrentCell(nn.Module):
         if kind == "lstm":  # an open forget gate at the start (Jozefowicz et al. 2015, section 2)
             with torch.no_grad():
                 self.cell.bias_ih[hidden_size : 2 * hidden_size].fill_(1.0)
-
-    def zero_state(self, rows: int) -> CellState:
-        """The state before the first input, on the cell's device."""
-        weight = self.cell.weight_hh
-        return CellState(weight.new_zeros(rows, self.hidden_size), weight.new_zeros(rows, self.memory_size))
 
     def forward(self, inputs: torch.Tensor, state: CellState) -> CellState:
         """inputs (R, I), state -> the next state."""
@@ -140,39 +135,6 @@ class RecurrentEncoder(nn.Module):
             return last
         size = outputs.shape[-1] // 2
         return torch.cat([last[:, :size], outputs[:, 0, size:]], dim=-1)
-
-
-class ConvLSTM(nn.Module):
-    """An LSTM of maps, whose products are convolutions (Shi et al. 2015, eq. 3), without peepholes.
-
-    Args:
-        channels: of the input maps.
-        hidden_size: D, channels of the state.
-        kernel_size: of both convolutions; odd.
-    """
-
-    def __init__(self, channels: int, hidden_size: int, kernel_size: int = 3) -> None:
-        super().__init__()
-        self.hidden_size = hidden_size
-        self.inputs = nn.Conv2d(channels, 4 * hidden_size, kernel_size, padding=kernel_size // 2)
-        self.states = nn.Conv2d(
-            hidden_size, 4 * hidden_size, kernel_size, padding=kernel_size // 2, bias=False
-        )
-        with torch.no_grad():  # an open forget gate at the start (Jozefowicz et al. 2015, section 2)
-            self.inputs.bias[hidden_size : 2 * hidden_size].fill_(1.0)  # type: ignore[index]
-
-    def forward(self, maps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """maps (R, T, C, H, W), lengths (R,) -> the state at each row's last step (R, D, H, W)."""
-        rows, steps = maps.shape[:2]
-        gates = self.inputs(maps.flatten(0, 1)).unflatten(0, (rows, steps))  # all steps in one convolution
-        hidden = memory = gates.new_zeros(rows, self.hidden_size, *maps.shape[3:])
-        for step in range(steps):
-            entered, forgotten, new, shown = (gates[:, step] + self.states(hidden)).chunk(4, dim=1)
-            written = torch.sigmoid(forgotten) * memory + torch.sigmoid(entered) * torch.tanh(new)
-            going_on = (step < lengths.to(maps.device))[:, None, None, None]
-            hidden = torch.where(going_on, torch.sigmoid(shown) * torch.tanh(written), hidden)
-            memory = torch.where(going_on, written, memory)
-        return hidden
 
 
 def _turn(sequences: torch.Tensor, turned: torch.Tensor | None) -> torch.Tensor:

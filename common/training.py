@@ -257,19 +257,13 @@ class WholeCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save to `path`. Raises OSError where there is no room; the file at `path` is then untouched."""
         path = Path(path)
-        aside = path.with_name(f"{path.name}.tmp")
         try:
-            with aside.open("wb") as file:
+            with write_aside(path) as aside, aside.open("wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
         except (OSError, RuntimeError) as error:  # torch's writer turns a failed write into a RuntimeError
             raise OSError(
                 f"{path} could not be written ({error}); the checkpoint before it is whole"
             ) from error
-        finally:
-            aside.unlink(missing_ok=True)
 
 
 class RunFolder(Checkpoint):
@@ -363,12 +357,13 @@ class RunFolder(Checkpoint):
         shutil.rmtree(old, ignore_errors=True)
 
     def _write_history(self) -> None:
-        aside = self.config.out / "metrics.csv.tmp"
-        with aside.open("w", newline="", encoding="utf-8") as file:
+        with (
+            write_aside(self.config.out / "metrics.csv") as aside,
+            aside.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, list(self.history[0]))
             writer.writeheader()
             writer.writerows(self.history)
-        aside.replace(self.config.out / "metrics.csv")
 
 
 def plot_curves(history: list[dict[str, float]], file: Path) -> None:
@@ -384,9 +379,8 @@ def plot_curves(history: list[dict[str, float]], file: Path) -> None:
         axis.set(title=name, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-    aside = file.with_suffix(".tmp.png")
-    figure.savefig(aside, dpi=110)
-    aside.replace(file)
+    with write_aside(file) as aside:
+        figure.savefig(aside, dpi=110, format="png")
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

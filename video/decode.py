@@ -19,7 +19,7 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
-from common.errors import ImageError, UsageError, VisionWarning
+from common.errors import ImageError, VisionWarning
 from common.images import blamed_on
 
 _CLOSE = 1e-6  # seconds between two ways to compute the same time
@@ -61,36 +61,10 @@ class Frame:
 def uniform(times: np.ndarray, count: int) -> np.ndarray:
     """Positions in `times` (F,) of the frames shown in the middle of `count` equal parts, each only once.
 
-    A clip with fewer frames gives fewer; none is repeated.
+    The last frame lasts as long as the median one. A clip with fewer frames gives fewer; none is repeated.
     """
-    middles = (np.arange(count) + 0.5) / count
-    return _shown(times, middles)
-
-
-def segments(times: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """As `uniform`, with a random moment of each part (temporal segments, Wang et al. 2016, section 3.1)."""
-    return _shown(times, (np.arange(count) + random.random(count)) / count)
-
-
-def dense(times: np.ndarray, window: float, stride: float) -> list[np.ndarray]:
-    """Positions of the frames in each window of `window` seconds, one every `stride` seconds.
-
-    The last window reaches the end; a video shorter than the window gives a single one.
-
-    Raises:
-        UsageError: a window or stride of 0 or less.
-    """
-    if window <= 0 or stride <= 0:
-        raise UsageError(f"--window {window:g} --stride {stride:g}: both must be above 0 seconds")
-    starts = np.arange(times[0], max(times[-1] - window, times[0]) + stride - _CLOSE, stride)
-    found = [np.flatnonzero((times >= s - _CLOSE) & (times < s + window - _CLOSE)) for s in starts]
-    return [positions for positions in found if len(positions)]
-
-
-def _shown(times: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """The frames shown at `parts` (0 to 1) of the clip, whose last frame lasts as long as the median one."""
     last = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    moments = times[0] + parts * (times[-1] + last - times[0])
+    moments = times[0] + (np.arange(count) + 0.5) / count * (times[-1] + last - times[0])
     return np.unique(np.searchsorted(times, moments + _CLOSE, side="right") - 1)
 
 

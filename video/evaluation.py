@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from common.drawing import draw_confusion
@@ -15,6 +14,7 @@ from common.writing import check_folder
 from video.classifier import ActionClassifier
 from video.data import Clip, read_clips
 from video.images import shuffle_frames
+from video.metrics import confusion, percent, top_k
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,9 @@ class EvaluationConfig(EvaluationFlags):
 
 def evaluate(config: EvaluationConfig) -> int:
     """Classify, score, print and write the report; 1 if a clip could not be read."""
-    confusion = config.confusion or (config.report.with_suffix(".png") if config.report else None)
+    picture = config.confusion or (config.report.with_suffix(".png") if config.report else None)
     check_folder("--report", config.report)
-    check_folder("--confusion", confusion)
+    check_folder("--confusion", picture)
     classifier = ActionClassifier.from_pretrained(config.model, config.device, config.precision)
     clips = read_clips(config.data, config.split)
     clips = clips[: config.limit] if config.limit else clips
@@ -67,12 +67,11 @@ def evaluate(config: EvaluationConfig) -> int:
     ids = {label: i for i, label in enumerate(labels)}
     truth = torch.tensor([ids.get(clip.label, -1) for clip in read])
     scores = torch.stack(logits)
-    ranked = scores.argsort(dim=-1, descending=True)
-    right = ranked[:, 0] == truth
+    best = scores.argmax(dim=-1)
     report: dict[str, Any] = {
-        "top_1": _percent(right),
-        "top_5": _percent((ranked[:, :5] == truth[:, None]).any(dim=1)),
-        "shuffled_top_1": _percent(torch.stack(shuffled).argmax(dim=-1) == truth),
+        "top_1": top_k(scores, truth, 1),
+        "top_5": top_k(scores, truth, 5),
+        "shuffled_top_1": top_k(torch.stack(shuffled), truth, 1),
         "num_clips": len(read),
         "num_unknown_label": int((truth < 0).sum()),
         "num_unreadable": len(errors),
@@ -84,27 +83,18 @@ def evaluate(config: EvaluationConfig) -> int:
     }
     show(report)
     report["per_class"] = {
-        label: _percent(right[truth == i]) for label, i in ids.items() if (truth == i).any()
+        label: percent(best[truth == i] == i) for label, i in ids.items() if (truth == i).any()
     }
     report["clips"] = [
         {
             "file": str(clip.path.relative_to(config.data)),
             "label": clip.label,
-            "predicted": labels[int(best[0])],
+            "predicted": labels[found],
         }
-        for clip, best in zip(read, ranked, strict=True)
+        for clip, found in zip(read, best.tolist(), strict=True)
     ]
-    if confusion is not None:
-        counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
-        for row, column in zip(truth.tolist(), ranked[:, 0].tolist(), strict=True):
-            if row >= 0:
-                counts[row, column] += 1
-        draw_confusion(
-            counts, labels, f"{report['data']} {config.split}, top-1 {report['top_1']} %", confusion
-        )
+    if picture is not None:
+        counts = confusion(best, truth, len(labels)).numpy()
+        draw_confusion(counts, labels, f"{report['data']} {config.split}, top-1 {report['top_1']} %", picture)
     write_report(report, config.report)
     return 1 if errors else 0
-
-
-def _percent(right: torch.Tensor) -> float:
-    return round(100 * float(right.float().mean()), 2)

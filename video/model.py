@@ -14,7 +14,7 @@ from torch import nn
 from common.encoder import Encoder
 from common.errors import UsageError
 from common.pretrained import PretrainedModel
-from common.recurrent import ConvLSTM, RecurrentEncoder
+from common.recurrent import RecurrentEncoder
 from video.images import StreamKind
 
 HeadKind = Literal["mean", "rnn", "lstm", "gru", "convlstm"]
@@ -47,6 +47,39 @@ class ClipConfig:
     """Units of the RNN in each direction."""
     dropout: float = 0.5
     """On places, frames and output."""
+
+
+class ConvLSTM(nn.Module):
+    """An LSTM of maps, whose products are convolutions (Shi et al. 2015, eq. 3), without peepholes.
+
+    Args:
+        channels: of the input maps.
+        hidden_size: D, channels of the state.
+        kernel_size: of both convolutions; odd.
+    """
+
+    def __init__(self, channels: int, hidden_size: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.inputs = nn.Conv2d(channels, 4 * hidden_size, kernel_size, padding=kernel_size // 2)
+        self.states = nn.Conv2d(
+            hidden_size, 4 * hidden_size, kernel_size, padding=kernel_size // 2, bias=False
+        )
+        with torch.no_grad():  # an open forget gate at the start (Jozefowicz et al. 2015, section 2)
+            self.inputs.bias[hidden_size : 2 * hidden_size].fill_(1.0)  # type: ignore[index]
+
+    def forward(self, maps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """maps (R, T, C, H, W), lengths (R,) -> the state at each row's last step (R, D, H, W)."""
+        rows, steps = maps.shape[:2]
+        gates = self.inputs(maps.flatten(0, 1)).unflatten(0, (rows, steps))  # all steps in one convolution
+        hidden = memory = gates.new_zeros(rows, self.hidden_size, *maps.shape[3:])
+        for step in range(steps):
+            entered, forgotten, new, shown = (gates[:, step] + self.states(hidden)).chunk(4, dim=1)
+            written = torch.sigmoid(forgotten) * memory + torch.sigmoid(entered) * torch.tanh(new)
+            going_on = (step < lengths.to(maps.device))[:, None, None, None]
+            hidden = torch.where(going_on, torch.sigmoid(shown) * torch.tanh(written), hidden)
+            memory = torch.where(going_on, written, memory)
+        return hidden
 
 
 class Head(nn.Module):

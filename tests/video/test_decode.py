@@ -7,10 +7,10 @@ import av
 import numpy as np
 import pytest
 
-from common.errors import UsageError, VisionWarning
+from common.errors import VisionWarning
 from tests.conftest import mutated
 from tests.video.conftest import damage, moving_square, write_video
-from video.decode import VideoError, dense, frame_times, read_frames, stream_frames, uniform
+from video.decode import VideoError, frame_times, read_frames, stream_frames, uniform
 
 
 @pytest.fixture
@@ -34,15 +34,6 @@ def test_uniform_takes_middles_and_repeats_nothing():
 def test_uniform_goes_by_time_not_by_count():
     times = np.array([0.0, 0.01, 0.02, 0.03, 1.0, 2.0, 3.0])
     assert uniform(times, 4).tolist() == [3, 4, 5, 6]
-
-
-def test_dense_windows_reach_the_end():
-    times = np.arange(50) / 10
-    windows = dense(times, 2.0, 1.0)
-    assert [(w[0], w[-1]) for w in windows] == [(0, 19), (10, 29), (20, 39), (30, 49)]
-    assert [w.tolist() for w in dense(times[:5], 2.0, 1.0)] == [[0, 1, 2, 3, 4]]
-    with pytest.raises(UsageError, match="above 0 seconds"):
-        dense(times, 0, 1)
 
 
 def test_frames_are_those_shown_at_their_time(clip):

@@ -3,10 +3,9 @@ import torch
 from torch.nn import functional as F
 
 from common.errors import UsageError
-from common.recurrent import ConvLSTM
 from tests.video.conftest import tiny_classifier
 from video.images import sample, shuffle_frames
-from video.model import ClipConfig, ClipNetwork
+from video.model import ClipConfig, ClipNetwork, ConvLSTM
 
 HEADS = ["mean", "rnn", "lstm", "gru", "convlstm"]
 

@@ -1,6 +1,6 @@
 """Speed and memory of action classification as ratios against baselines in the same run.
 
-    python benchmarks/video.py --data DIR --report FILE.json
+    python benchmarks/benchmark_video.py --data DIR --report FILE.json
 
 - `clips_over_encoder`: clips/s of `ActionClassifier.classify_each`, over a plain PyAV loop that converts the
   same frames to RGB plus the bare encoder on ready pictures, one after the other; same threads. Bar: 0.85.
@@ -12,25 +12,20 @@
 
 import csv
 import json
-import sys
 import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-sys.path[:] = [
-    p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent
-]  # named like a package
-
 import av
 import cv2
 import numpy as np
 import torch
+from timing import ratios, resident
 
 from common.cli import command_line, run
 from common.device import autocast
-from common.timing import ratios, resident
 from video import ActionClassifier
 from video.images import OVERSAMPLING, read_clip
 

@@ -1,6 +1,6 @@
 """Speed and memory of captioning, each as a ratio against a named baseline in the same run.
 
-    python benchmarks/captioning.py --model rooms --report FILE.json
+    python benchmarks/benchmark_captioning.py --model rooms --report FILE.json
 
 - `folder_over_encoder`: images/s of captioning a folder (beam 3) over those of the bare encoder; pictures are
   read from disk in both, with the same batch, threads and precision. Bar: 0.8.
@@ -22,13 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path[:] = [
-    p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent
-]  # named like a package
-
 import numpy as np
 import torch
 from PIL import Image
+from timing import ratios, resident
 from torch import nn
 from torch.nn import functional as F
 
@@ -38,7 +35,6 @@ from common.cli import command_line, run
 from common.features import FeatureStore
 from common.images import read_batches
 from common.search import beam_search
-from common.timing import ratios, resident
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "caption.py"
 

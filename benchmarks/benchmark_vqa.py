@@ -1,6 +1,6 @@
 """Speed of question answering as a ratio against a bare LSTM in the same run.
 
-    python benchmarks/vqa.py --report FILE.json
+    python benchmarks/benchmark_vqa.py --report FILE.json
 
 - `answers_over_lstm`: questions/s of the whole network (words, RNN, attention, classifier) on batches of 64
   with what the network keeps of each picture cached (`Answerer.look`), over those of a `torch.nn.LSTM` of the
@@ -10,20 +10,16 @@
 """
 
 import json
-import sys
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path[:] = [
-    p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent
-]  # named like a package
-
 import torch
+from timing import ratios
 from torch import nn
 
 from common.cli import command_line, run
-from common.timing import ratios
 from vqa import Answerer
 
 
@@ -51,15 +47,14 @@ def main(config: Config) -> None:
     """Run it and print it."""
     answerer = Answerer.from_pretrained(config.model)
     sizes, encoder = answerer.model.config, answerer.model.encoder
-    preprocess = encoder.preprocess
-    places = (preprocess.height // encoder.stride) * (preprocess.width // encoder.stride)
+    places = math.prod(encoder.grid)
     pictures = [i // config.questions_a_picture for i in range(config.batch_size)]
-    features = torch.randn(pictures[-1] + 1, places, encoder.out_channels, dtype=answerer._dtype)
+    features = torch.randn(pictures[-1] + 1, places, encoder.out_channels, dtype=answerer.dtype)
     network = answerer._network
     tokens = torch.randint(4, len(answerer.model.vocabulary), (config.batch_size, config.words))
     lengths = torch.full((config.batch_size,), config.words)
-    lstm = nn.LSTM(sizes.embedding_size, sizes.hidden_size, batch_first=True).to(answerer._dtype)
-    embedded = torch.randn(config.batch_size, config.words, sizes.embedding_size, dtype=answerer._dtype)
+    lstm = nn.LSTM(sizes.embedding_size, sizes.hidden_size, batch_first=True).to(answerer.dtype)
+    embedded = torch.randn(config.batch_size, config.words, sizes.embedding_size, dtype=answerer.dtype)
 
     def bare() -> None:
         with torch.inference_mode():

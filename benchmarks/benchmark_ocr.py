@@ -1,6 +1,6 @@
 """Speed and memory of text recognition, beside Tesseract where it is installed.
 
-    python benchmarks/ocr.py --data SROIE --last 40groups --report FILE.json
+    python benchmarks/benchmark_ocr.py --data SROIE --last 40groups --report FILE.json
 
 - `lines_per_second`: lines read from files to text on one thread, greedy. Bar: 400.
 - `lines_per_second_beam`: the same as read by default, by beam search with the language model.
@@ -20,17 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path[:] = [
-    p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent
-]  # named like a package
-
 import cv2
 import numpy as np
 import torch
 from PIL import Image
+from timing import ratios
 
 from common.cli import command_line, run
-from common.timing import ratios
 from ocr import TextReader
 from ocr.charset import Charset
 from ocr.data import read_lines
