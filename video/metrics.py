@@ -9,7 +9,7 @@ def percent(right: torch.Tensor) -> float:
 
 
 def top_k(logits: torch.Tensor, truth: torch.Tensor, k: int) -> float:
-    """logits (N, K), truth (N,), -1 where the model lacks the class -> percent whose class is in the first k."""
+    """logits (N, K), truth (N,), -1 where the model lacks the class -> percent with it in the first k."""
     ranked = logits.argsort(dim=-1, descending=True)[:, :k]
     return percent((ranked == truth[:, None]).any(dim=1))
 
