@@ -24,10 +24,10 @@ score() { # name, origins, series flags ...
     shift 2
     for seed in 0 1; do
         python scripts/evaluate_forecasting.py --model "$runs/${name}_$seed" --origins "$origins" "$@" \
-            --report "reports/forecasting_${name}_seed$seed.json"
+            --report "reports/forecasting/${name}_seed$seed.json"
     done
     python scripts/evaluate_forecasting.py --model "$runs/${name}_0,$runs/${name}_1" --origins "$origins" "$@" \
-        --report "reports/forecasting_mean_${name}.json"
+        --report "reports/forecasting/mean_${name}.json"
 }
 
 for seed in 0 1; do study cycle "$seed" "${sunspots[@]}" "${cycle[@]}"; done
@@ -55,8 +55,8 @@ for window in 29 60; do
         models="$models,$runs/sunspots_lstm_${window}_$seed"
     done
     all="$all$models"
-    python scripts/evaluate_forecasting.py --model "${models#,}" "${sunspots[@]}" --split val --report "reports/forecasting_choice_$window.json"
+    python scripts/evaluate_forecasting.py --model "${models#,}" "${sunspots[@]}" --split val --report "reports/forecasting/choice_$window.json"
 done
-python scripts/evaluate_forecasting.py --model "${all#,}" "${sunspots[@]}" --split val --report reports/forecasting_choice_29_60.json
+python scripts/evaluate_forecasting.py --model "${all#,}" "${sunspots[@]}" --split val --report reports/forecasting/choice_29_60.json
 # what is best on val, once on test
-python scripts/evaluate_forecasting.py --model "${all#,}" "${sunspots[@]}" --report reports/forecasting_chosen_sunspots.json
+python scripts/evaluate_forecasting.py --model "${all#,}" "${sunspots[@]}" --report reports/forecasting/chosen_sunspots.json

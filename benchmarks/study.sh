@@ -4,7 +4,7 @@ set -euo pipefail
 row() { # task, data, name, seed, training flags ...
     local task=$1 data=$2 name=$3 seed=$4
     shift 4
-    local report=reports/${task}_$name.json
+    local report=reports/$task/$name.json
     [ -f "$report" ] && return
     rm -rf "${runs:?}/$name"
     python "scripts/train_$task.py" --data "$data" --out "$runs/$name" --seed "$seed" --patience 0 --workers 0 "$@"

@@ -12,6 +12,15 @@ def test_readme_tables_equal_the_reports():
     assert tables(text, readme.parent) == text
 
 
+def test_reports_hold_no_texts_of_data_sets():
+    """What people wrote, and what is drawn from it word for word, stays in the data set."""
+    for file in (SCRIPTS.parent / "reports").rglob("*.json"):
+        report = json.loads(file.read_text(encoding="utf-8"))
+        for name in ("answers", "worst_lines", "pages", "captions"):
+            kept = {key for sample in report.get(name, []) for key in sample}
+            assert not kept & {"question", "given", "answer", "label", "read", "references"}, (file, name)
+
+
 def test_a_table_is_written(script, tmp_path):
     for name, score in (("a", 1.5), ("b", 2.5)):
         (tmp_path / f"{name}.json").write_text(
