@@ -11,13 +11,38 @@ _NUMBERS = {
     word: str(i)
     for i, word in enumerate("zero one two three four five six seven eight nine ten".split())  # noqa: SIM905
 } | {"none": "0"}
-_PUNCTUATION = re.compile(r"(?<!\d)[.,](?!\d)|[;/\[\]\"{}()=+\\_\-<>@`?!:]|(?<=\d),(?=\d)")
+_CONTRACTIONS = """
+ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd
+he'd've he's how'd how'll how's i'd've i'm i've isn't it'd it'd've it'll ma'am might've mightn't mightn't've
+must've mustn't needn't not've o'clock oughtn't shan't she'd've should've shouldn't shouldn't've
+somebody'd've somebody'll somebody's someone'd someone'd've someone'll someone's something'd something'd've
+something'll that's there'd there'd've there're there's they'd they'd've they'll they're they've 'twas
+wasn't we'd've we've weren't what'll what're what's what've when's where'd where's where've who'd who'd've
+who'll who's who've why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd
+you'd've you'll you're you've
+""".split()  # noqa: SIM905
+"""Those that are hardly another word without their apostrophe, as "were" and "well" are."""
+_APOSTROPHES = {
+    word[:at] + word[at + 1 :]: word for word in _CONTRACTIONS for at, c in enumerate(word) if c == "'"
+}
+_BETWEEN_DIGITS = re.compile(r"(?<=\d),(?=\d)")
+_PUNCTUATION = re.compile(r"[;/\[\]\"{}()=+\\_\-<>@`,?!]")
+_PERIOD = re.compile(r"\.(?!\d)")
 
 
 def plain_answer(answer: str) -> str:
-    """An answer as VQA's evaluation compares it: no punctuation, no articles, digits for small numbers."""
-    words = _PUNCTUATION.sub(" ", normalize(answer)).split()
-    return " ".join(_NUMBERS.get(word, word) for word in words if word not in _ARTICLES)
+    """An answer as VQA's evaluation compares it, by the rules at visualqa.org/evaluation.html.
+
+    Lower case; periods go but before a decimal; a comma between digits goes, other punctuation becomes a
+    space, apostrophes and colons stay; digits for numbers up to ten; no articles; contractions get their
+    missing apostrophe.
+
+    >>> plain_answer("The boys dont have 1,000.5 dogs.")
+    "boys don't have 1000.5 dogs"
+    """
+    text = _PUNCTUATION.sub(" ", _BETWEEN_DIGITS.sub("", normalize(answer)))
+    words = [_NUMBERS.get(word, word) for word in _PERIOD.sub("", text).split()]
+    return " ".join(_APOSTROPHES.get(word, word) for word in words if word not in _ARTICLES)
 
 
 def vqa_accuracy(answer: str, given: Sequence[str]) -> float:

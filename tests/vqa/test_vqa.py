@@ -156,10 +156,35 @@ def test_accuracy_is_vqa_v2s_rule(given, answer, expected):
     assert vqa_accuracy(answer, given) == pytest.approx(expected)
 
 
-def test_plain_answers():
-    assert plain_answer("The T.V. set, (old)") == "t v set old"
-    assert plain_answer("1,000.5") == "1 000.5" or plain_answer("1,000.5") == "1000.5"
-    assert plain_answer("none") == "0"
+@pytest.mark.parametrize(
+    ("answer", "plain"),
+    [  # the rules of visualqa.org/evaluation.html, one after the other
+        ("Red", "red"),
+        ("The T.V. set, (old)", "tv set old"),
+        ("3.5 m.", "3.5 m"),
+        (".5", ".5"),
+        ("two", "2"),
+        ("None", "0"),
+        ("eleven", "eleven"),
+        ("a cat and the dog on an apple", "cat and dog on apple"),
+        ("dont", "don't"),
+        ("couldntve", "couldntve"),
+        ("couldnt've", "couldn't've"),
+        ("couldn'tve", "couldn't've"),
+        ("twas 5 oclock", "'twas 5 o'clock"),
+        ("were well", "were well"),
+        ("girl's", "girl's"),
+        ("2:50 pm", "2:50 pm"),
+        ("black/white", "black white"),
+        ("t-shirt; [new]?!", "t shirt new"),
+        ("yes,no", "yes no"),
+        ("100,978", "100978"),
+        ("1,000.5", "1000.5"),
+        ("$5 & 10%", "$5 & 10%"),
+    ],
+)
+def test_plain_answers(answer, plain):
+    assert plain_answer(answer) == plain
 
 
 def test_scores_by_type():
