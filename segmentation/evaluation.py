@@ -46,7 +46,7 @@ def evaluate(config: EvaluationConfig) -> int:
     ignored = model.ignore_label if config.ignore_label is None else config.ignore_label
     scenes = read_scenes(config.data, config.split, len(names), ignored)
     scenes = scenes[: config.limit] if config.limit else scenes
-    dataset = SceneDataset(scenes, model.encoder.preprocess, ignored)
+    dataset = SceneDataset(scenes, model.preprocess, ignored)
     counts = torch.zeros(len(names), len(names), dtype=torch.long)
     errors: list[ImageError] = []
     started = time.monotonic()

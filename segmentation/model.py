@@ -6,7 +6,7 @@ Notation: N pictures, H x W pixels, C channels, D width of the decoder, K classe
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -179,6 +179,11 @@ class SegmentationModel(PretrainedModel):
         channels, strides = encoder.cut(FINEST, config.stride)
         self.network = SegmentationNetwork(config, channels, strides, len(self.classes))
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def preprocess(self) -> ScenePreprocess:
+        """What each picture goes through, in training and in use."""
+        return cast(ScenePreprocess, self.encoder.preprocess)
 
     def architecture(self) -> dict[str, Any]:
         """Sizes, preprocessing and classes."""

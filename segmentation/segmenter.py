@@ -63,7 +63,7 @@ class Segmenter(Predictor[SegmentationModel]):
 
         def read(image: ImageSource) -> tuple[torch.Tensor, Image.Image]:
             picture = load_image(image)
-            return self.model.encoder.preprocess(picture), picture
+            return self.model.preprocess(picture), picture
 
         for image, found in zip(images, ahead(read, images, workers, 2), strict=True):
             if isinstance(found, ImageError):

@@ -23,7 +23,6 @@ from segmentation.data import (
     read_classes,
     read_scenes,
 )
-from segmentation.images import ScenePreprocess
 from segmentation.model import SegmentationModel, SegmenterConfig
 from segmentation.system import SegmentationSystem
 
@@ -116,8 +115,7 @@ class SceneData(PartsData):
 def _open(
     config: SegmentationConfig, model: SegmentationModel, parts: dict[str, list[Scene]]
 ) -> dict[str, SceneDataset]:
-    preprocess, ignored = model.encoder.preprocess, config.ignore_label
-    assert isinstance(preprocess, ScenePreprocess)
+    preprocess, ignored = model.preprocess, config.ignore_label
     return {
         "train": SceneDataset(parts["train"], preprocess, ignored, config.crop, config.scales),
         "val": SceneDataset(parts["val"], preprocess, ignored),

@@ -152,7 +152,7 @@ def _open(
     for error in left_out:
         print(f"  left out {error}", flush=True)
     ids = {label: i for i, label in enumerate(model.labels)}
-    opened = {}
+    opened: dict[str, ConcatDataset[Any]] = {}
     for name, clips in parts.items():
         readable = [clip for clip in clips if clip.path in views[0][0][1]]
         labels = [ids.get(clip.label, -1) for clip in readable]
