@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def main(config: Config) -> None:
         images = torch.stack([captioner.model.encoder.preprocess(p) for p in paths[:32]])
         (features,) = captioner.ensemble.encode(images)
         result["batched_over_single"] = ratios(
-            lambda: [decode(captioner, (row,)) for row in features.split(1)],
+            lambda: list(map(partial(decode, captioner), zip(features.split(1), strict=True))),
             lambda: decode(captioner, (features,)),
             config.repeats,
         )

@@ -73,7 +73,7 @@ def make_page(folder: Path, lines: list[Path]) -> Path:
     """3000 x 4000 pixels, full of lines."""
     page = np.full((4000, 3000), 250, np.uint8)
     for i in range(3 * 60):
-        line = cv2.imread(str(lines[i % len(lines)]), cv2.IMREAD_GRAYSCALE)
+        line = np.asarray(Image.open(lines[i % len(lines)]).convert("L"))
         line = cv2.resize(line, None, fx=40 / line.shape[0], fy=40 / line.shape[0])[:, :900]
         y, x = 60 + i // 3 * 65, 50 + i % 3 * 980
         page[y : y + 40, x : x + line.shape[1]] = line

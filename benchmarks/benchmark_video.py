@@ -15,6 +15,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def main(config: Config) -> None:
         "command": command_line(),
         "clips_over_encoder": clips_over_encoder(classifier, paths, config.repeats),
         "reading_over_opencv": ratios(
-            lambda: [opencv(path, frames * OVERSAMPLING) for path in paths],
+            lambda: list(map(partial(opencv, count=frames * OVERSAMPLING), paths)),
             lambda: [read_clip(path, frames) for path in paths],
             config.repeats,
         ),

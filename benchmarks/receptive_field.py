@@ -62,7 +62,7 @@ def main(config: Config) -> None:
 
 def field(segmenter: Segmenter, paths: list[Path]) -> np.ndarray:
     """Mean absolute gradient (H, W) of the centre's logits."""
-    own = segmenter.model.encoder.preprocess
+    own = segmenter.model.preprocess
     preprocess = own.fitted(own.width, own.height)  # all of one shape
     total = np.zeros((preprocess.height, preprocess.width))
     for path in paths:

@@ -85,7 +85,7 @@ def over_loop() -> dict[str, float]:
     layer = ReNet(CHANNELS, CHANNELS // 2)
     maps = torch.randn(1, CHANNELS, HEIGHT, WIDTH)
     cells = [
-        [_cell(direction) for direction in sweep.layers[0]]  # type: ignore[union-attr]
+        [_cell(direction) for direction in sweep.layers[0].children()]
         for sweep in (layer.vertical, layer.horizontal)
     ]
 

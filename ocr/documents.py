@@ -108,7 +108,7 @@ def _tiff_pages(path: Path) -> Iterator[tuple[str, ImageSource | ImageError]]:
 
 def _page_numbers(image: Image.Image) -> list[int]:
     """Frames of a TIFF that are pages; smaller versions of pages are not. A damaged one is the last."""
-    found = []
+    found: list[int] = []
     for frame in range(1 << 16):  # TIFF counts pages in 16 bits
         try:
             image.seek(frame)
