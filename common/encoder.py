@@ -3,6 +3,7 @@
 Notation: N images, C channels, H x W pixels, stride s.
 """
 
+import copy
 import hashlib
 import importlib.util
 from collections.abc import Callable, Iterable
@@ -83,6 +84,7 @@ class Encoder(nn.Module):
         self.weights_package: str | None = None
         self.frozen = False
         self._still: list[nn.Module] = []
+        self._grids: dict[tuple[int, int], tuple[int, int]] = {}
         self._levels: list[int] = []
 
     @classmethod
@@ -142,11 +144,21 @@ class Encoder(nn.Module):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """H and W of the feature map of a preprocessed picture."""
-        return -(-self.preprocess.height // self.stride), -(-self.preprocess.width // self.stride)
+        """H and W of the feature map of a preprocessed picture.
+
+        Where its size is no multiple of the stride, some backbones round up and others down: a copy that sees
+        a black picture tells.
+        """
+        size = self.preprocess.height, self.preprocess.width
+        if size not in self._grids:
+            black = next(self.parameters()).new_zeros(1, 3, *size)
+            with torch.inference_mode():
+                height, width = copy.deepcopy(self).eval()(black).shape[2:]
+            self._grids[size] = height, width
+        return self._grids[size]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """images (N, 3, H, W) -> feature map (N, C, H / s, W / s), rounded up."""
+        """images (N, 3, H, W) -> feature map (N, C, H / s, W / s), rounded as the backbone does."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen), _arithmetic(images):
             features: torch.Tensor = self.backbone.forward_features(images)
         if features.ndim != 4 or features.shape[1] != self.out_channels:

@@ -84,13 +84,19 @@ def encoder_weights(tmp_path_factory) -> Path:
     return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
 
 
-def tiny_model(kind: str = "show_attend_tell", cell: str = "lstm", dropout: float = 0.0) -> CaptionModel:
+def tiny_model(
+    kind: str = "show_attend_tell",
+    cell: str = "lstm",
+    dropout: float = 0.0,
+    encoder: str = TINY_ENCODER,
+    size: int = 64,
+) -> CaptionModel:
     torch.manual_seed(0)
     words = sorted(
         {w for c in COLOURS for s in ("square", "circle") for t in shape_captions(c, s) for w in tokenize(t)}
     )
     sizes = DecoderConfig(kind, cell, 32, 16, 24, 8, dropout)
-    return CaptionModel(Encoder(TINY_ENCODER, 64).freeze(), sizes, Vocabulary(words), 8).eval()
+    return CaptionModel(Encoder(encoder, size).freeze(), sizes, Vocabulary(words), 8).eval()
 
 
 @pytest.fixture(scope="session")

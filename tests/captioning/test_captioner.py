@@ -90,6 +90,18 @@ def test_attention_is_a_map_a_word_and_is_drawn(captioner, pictures, tmp_path):
         assert len(set(drawn.convert("L").tobytes())) > 50
 
 
+@pytest.mark.parametrize(("encoder", "side"), [("test_resnet", 3), ("test_convnext", 2)])
+def test_attention_of_a_size_that_is_no_multiple_of_the_stride(encoder, side, pictures):
+    model = tiny_model(encoder=encoder, size=72)
+    captioner = Captioner(model, device="cpu", precision="fp32")
+    caption = captioner.caption(pictures[:1])[0]
+    maps = captioner.attention(pictures[0], caption)
+    assert maps.shape == (len(caption.tokens), side, side)
+    torch.testing.assert_close(maps.sum((1, 2)), torch.ones(len(maps)))
+    empty = replace(caption, text="", tokens=())
+    assert captioner.attention(pictures[0], empty).shape == (0, side, side)
+
+
 def test_a_decoder_without_attention_says_so(pictures):
     captioner = Captioner(tiny_model("show_tell"), device="cpu")
     with pytest.raises(ValueError, match="use show_attend_tell"):

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import pytest
 import timm
@@ -18,6 +19,30 @@ def test_contract(name, side):
     assert (encoder.preprocess.height, encoder.preprocess.width) == (side, side)
     features = encoder(torch.zeros(2, 3, side, side))
     assert features.shape == (2, encoder.out_channels, side // encoder.stride, side // encoder.stride)
+
+
+@pytest.mark.parametrize("name", [TINY_ENCODER, "test_convnext", "test_efficientnet"])
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (72, 72), (100, 63)])
+def test_the_grid_is_that_of_the_features(name, height, width):
+    encoder = Encoder(name)
+    encoder.preprocess = replace(encoder.preprocess, height=height, width=width)
+    before = {key: tensor.clone() for key, tensor in encoder.state_dict().items()}
+    assert encoder.grid == encoder(torch.rand(2, 3, height, width)).shape[2:]
+    encoder.load_state_dict(before)
+    images = torch.rand(2, 3, height, width)
+    assert encoder.training
+    places = encoder.eval().places(images)
+    rows, columns = encoder.grid
+    assert places.shape == (2, rows * columns, encoder.out_channels)
+    torch.testing.assert_close(places[:, columns], encoder(images)[:, :, 1, 0])
+
+
+def test_asking_for_the_grid_trains_nothing():
+    encoder = Encoder(TINY_ENCODER, 72).train()
+    before = {key: tensor.clone() for key, tensor in encoder.state_dict().items()}
+    assert encoder.grid == (3, 3)
+    assert encoder.training
+    assert all(torch.equal(tensor, before[key]) for key, tensor in encoder.state_dict().items())
 
 
 def test_freeze_survives_train():

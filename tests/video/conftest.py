@@ -88,8 +88,10 @@ def write_clips(root: Path, train: int = 6, val: int = 2, frames: int = 16) -> P
     return root
 
 
-def tiny_classifier(head: str = "gru", **sizes: object) -> VideoModel:
+def tiny_classifier(
+    head: str = "gru", encoder: str = TINY_ENCODER, size: int = 64, **sizes: object
+) -> VideoModel:
     torch.manual_seed(0)
     values = {"streams": ("appearance", "difference"), "frames": 8, "head": head, "place_size": 8,
               "hidden_size": 16, "dropout": 0.0, **sizes}  # fmt: skip
-    return VideoModel(Encoder(TINY_ENCODER, 64).freeze(), ClipConfig(**values), list(MOVES), 0.8).eval()
+    return VideoModel(Encoder(encoder, size).freeze(), ClipConfig(**values), list(MOVES), 0.8).eval()

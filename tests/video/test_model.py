@@ -129,3 +129,12 @@ def test_save_and_load(tmp_path):
     features, lengths = torch.randn(1, 2, 6, 4, model.encoder.out_channels), torch.tensor([6])
     with torch.inference_mode():
         assert torch.equal(model.network(features, lengths), again.network(features, lengths))
+
+
+@pytest.mark.parametrize("head", ["gru", "convlstm"])
+@pytest.mark.parametrize("encoder", ["test_resnet", "test_convnext"])
+def test_a_size_that_is_no_multiple_of_the_stride(head, encoder):
+    model = tiny_classifier(head, encoder, 72)
+    with torch.inference_mode():
+        features = model.encode(torch.rand(16, 3, 72, 72)).unflatten(0, (1, 2, 8))  # N, S, T, L, C
+        assert model.network(features, torch.tensor([8])).shape == (1, len(model.labels))

@@ -40,8 +40,10 @@ def write_questions(root: Path, people: int = 1) -> Path:
     return root
 
 
-def tiny_answerer(kind: str = "san", cell: str = "lstm") -> VqaModel:
+def tiny_answerer(
+    kind: str = "san", cell: str = "lstm", encoder: str = TINY_ENCODER, size: int = 64
+) -> VqaModel:
     torch.manual_seed(0)
     config = AnswererConfig(kind, cell, 32, 16, 8, 2, 0.0)
     answers = [*COLOURS, "square", "circle"]
-    return VqaModel(Encoder(TINY_ENCODER, 64).freeze(), config, Vocabulary(WORDS), answers).eval()
+    return VqaModel(Encoder(encoder, size).freeze(), config, Vocabulary(WORDS), answers).eval()

@@ -296,6 +296,15 @@ def test_answerer():
     assert len(answerer.answer(picture, "what", top=99).top) == 6
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("encoder", "side"), [("test_resnet", 3), ("test_convnext", 2)])
+def test_a_size_that_is_no_multiple_of_the_stride(kind, encoder, side):
+    answerer = Answerer(tiny_answerer(kind, encoder=encoder, size=72), "cpu", "fp32")
+    answer = answerer.answer(shape_picture("red", "square"), "what color is it?")
+    assert answer.attention.shape == (2 if kind == "san" else 0, side, side)
+    assert answer.attention.sum().item() == pytest.approx(len(answer.attention))
+
+
 def test_questions_that_cannot_be_answered(tmp_path):
     answerer = Answerer(tiny_answerer(), "cpu")
     picture = shape_picture("red", "square")
