@@ -1,14 +1,46 @@
-"""Batches of the parts of a data set, for training."""
+"""The parts of a data set in batches, for training, with features from the cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from common.distributed import EpochSampler
+from common.encoder import Encoder
 from common.errors import UsageError
+from common.features import FeatureFlags, FeatureStore, cached_features
 from common.training import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig(FeatureFlags, TrainConfig):
+    """Flags of a training on cached features of pictures."""
+
+    data: Path
+    """Folder of the data set."""
+
+    def features(
+        self, encoder: Encoder, part: str, pictures: Iterable[Path]
+    ) -> tuple[FeatureStore, dict[Path, int]]:
+        """Features of the pictures of a part, and the row of each; prints which cannot be read.
+
+        Raises:
+            ImageError: none can be read.
+        """
+        paths = list(dict.fromkeys(pictures))
+        store, rows, errors = cached_features(
+            paths,
+            encoder,
+            self.features_folder(self.data) / part,
+            workers=self.workers,
+            device=self.device,
+        )
+        for error in errors:
+            print(f"  {part}: left out {error}", flush=True)
+        return store, {paths[i]: of_one[0] for i, of_one in rows.items()}
 
 
 class PartsData(pl.LightningDataModule):

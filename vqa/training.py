@@ -8,10 +8,9 @@ import pytorch_lightning as pl
 
 from common.cli import command_line, sizes_of
 from common.errors import UsageError
-from common.features import FeatureFlags, cached_features
-from common.loading import PartsData
+from common.loading import FeatureConfig, PartsData
 from common.text import Vocabulary, tokenize
-from common.training import TrainConfig, fit, prepare_run
+from common.training import fit, prepare_run
 from vqa.data import (
     IMAGE_TEMPLATE,
     Question,
@@ -26,7 +25,7 @@ from vqa.system import VqaSystem
 
 
 @dataclass(frozen=True, kw_only=True)
-class VqaConfig(AnswererConfig, FeatureFlags, TrainConfig):
+class VqaConfig(AnswererConfig, FeatureConfig):
     """Flags of visual question answering."""
 
     data: Path
@@ -73,14 +72,7 @@ def _open(config: VqaConfig, model: VqaModel, parts: dict[str, list[Question]]) 
     """The questions of each part whose picture has features."""
     opened = {}
     for name, questions in parts.items():
-        paths = list(dict.fromkeys(question.image for question in questions))
-        folder = config.features_folder(config.data) / name
-        store, found, errors = cached_features(
-            paths, model.encoder, folder, workers=config.workers, device=config.device
-        )
-        for error in errors:
-            print(f"  {name}: left out {error}", flush=True)
-        rows = {paths[i]: of_image[0] for i, of_image in found.items()}
+        store, rows = config.features(model.encoder, name, (question.image for question in questions))
         seen = [question for question in questions if question.image in rows]
         opened[name] = QuestionDataset(seen, store, rows, model.vocabulary, model.answers)
     return opened
