@@ -67,10 +67,11 @@ def read_series(
     Raises:
         UsageError: the file or a column is not there, or a flag does not fit it.
         DataError: a date that is none, the same date twice, a gap, text or nothing in place of a number, a
-            number that may be read in two ways, a constant value, fewer than four rows.
+            number that may be read in two ways, a constant value, fewer than four rows (two where a frequency
+            is expected).
     """
     table = read_table(file, (date_column, value_column, *covariates), flags)
-    if len(table.lines) < 4:
+    if len(table.lines) < (2 if expected else 4):  # a forecast that is read back may be short
         raise DataError(f"{file}: {len(table.lines)} rows are too few to forecast from")
     numbers = read_numbers(table, (value_column, *covariates), flags)
     dates, order = read_dates(table, date_column, flags.date_format, expected)

@@ -1,5 +1,6 @@
 """Dates of a series: how they are written, how far apart they are, and how they go on."""
 
+import contextlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -125,7 +126,8 @@ def read_dates(
         DataError: a cell that is no date, a date given twice, a gap, or dates at no regular distance.
     """
     cells = table.columns[name]
-    offsets = cells.str.extract(_OFFSET)
+    some = pd.concat([cells.head(50), cells.tail(50)])  # a regular expression a cell takes its time
+    offsets = (cells if some.str.match(_OFFSET).any() else some).str.extract(_OFFSET)
     given = offsets["offset"].notna().to_numpy(bool)
     if given.any() and not given.all():
         raise _no_date(table, name, given, "; other rows have a UTC offset")
@@ -158,10 +160,11 @@ def _walls(table: Table, name: str, cells: pd.Series, date_format: str) -> dict[
         if index.hasnans:
             raise _no_date(table, name, index.notna(), f"; --date-format is {date_format}")
         return {date_format: index}
-    if cells.str.fullmatch(_ISO).all():
-        index = pd.DatetimeIndex(pd.to_datetime(cells, format="ISO8601", errors="coerce")).as_unit("us")
-        if not index.hasnans:
-            return {"%Y-%m-%d": index}
+    if pd.concat([cells.head(50), cells.tail(50)]).str.fullmatch(_ISO).all():
+        with contextlib.suppress(ValueError):  # a UTC offset in the middle
+            index = pd.DatetimeIndex(pd.to_datetime(cells, format="ISO8601", errors="coerce")).as_unit("us")
+            if not index.hasnans and index.tz is None:
+                return {"%Y-%m-%d": index}
     times = cells.str.extract(_TIME)
     days = _plain(times["date"].fillna(cells))
     hours = times["hour"].astype(float)
@@ -290,8 +293,8 @@ def _may_change(date: pd.Timestamp) -> bool:
 def _fit(index: pd.DatetimeIndex, style: str, expected: str) -> _Fit:
     """The regular grid that fits ascending dates best."""
     step = _inferred(index)
-    if step == pd.offsets.Day() and expected == _NAMES["B"] and (index.day_of_week < 5).all():
-        step = pd.offsets.BDay()  # Monday to Friday of one week
+    if expected == _NAMES["B"] and len(index) <= 5 and _are_business_days(index):
+        step = pd.offsets.BDay()  # so few may lie within one week, where they are days as well
     if step is not None:
         return _Fit(Dates(index, _frequency(step), step, index[-1], style), exact=True)
     if index.nunique() == 1:
@@ -308,6 +311,10 @@ def _fit(index: pd.DatetimeIndex, style: str, expected: str) -> _Fit:
         fits.append(_Fit(dates, False, missing, first_missing, repeated, first_repeated))
     off = _Fit(Dates(index, Frequency(1, "D"), pd.offsets.Day(), index[-1], style), missing=len(index) + 1)
     return min(fits, key=lambda fit: fit.flaws, default=off)
+
+
+def _are_business_days(index: pd.DatetimeIndex) -> bool:
+    return bool((pd.date_range(index[0], periods=len(index), freq="B") == index).all())
 
 
 def _inferred(index: pd.DatetimeIndex) -> Any:

@@ -78,7 +78,7 @@ def read_table(file: Path, wanted: Sequence[str], flags: TableFlags) -> Table:
     separator = separator or (hint[1] if hint else _separator(text, wanted))
     try:
         rows = _rows(text, separator)
-        _, header = next(rows, (0, []))
+        header = [cell.strip() for cell in next(rows, (0, []))[1]]
         if not header:
             raise csv.Error("the file is empty")
         for name in wanted:
@@ -89,26 +89,24 @@ def read_table(file: Path, wanted: Sequence[str], flags: TableFlags) -> Table:
                     f"{other if len(header) == 1 else ''}"
                 )
         lines: list[int] = []
-        cells: list[list[str]] = []
-        places = [header.index(name) for name in wanted]
+        columns: dict[str, list[str]] = {name: [] for name in wanted}
+        places = [(columns[name], header.index(name)) for name in columns]
         for line, row in rows:
-            if any(row[len(header) :]):
-                quotes = ", or put decimal commas into quotes" if separator == "," else ""
-                raise DataError(
-                    f"{file}: line {line} has {len(row)} cells, the header {len(header)}; "
-                    f"name what separates them with --separator{quotes}"
-                )
+            if len(row) != len(header):
+                if any(row[len(header) :]):
+                    quotes = ", or put decimal commas into quotes" if separator == "," else ""
+                    raise DataError(
+                        f"{file}: line {line} has {len(row)} cells, the header {len(header)}; "
+                        f"name what separates them with --separator{quotes}"
+                    )
+                row = [*row, *[""] * len(header)]
             lines.append(line)
-            cells.append([row[place] if place < len(row) else "" for place in places])
+            for column, place in places:
+                column.append(row[place])
     except csv.Error as error:
         raise DataError(f"{file}: no CSV that can be read ({error})") from None
-    columns = list(zip(*cells, strict=True)) or [()] * len(wanted)
-    return Table(
-        file,
-        separator,
-        lines,
-        {name: pd.Series(column, dtype=object) for name, column in zip(wanted, columns, strict=True)},
-    )
+    cells = {name: pd.Series(column, dtype=object).str.strip() for name, column in columns.items()}
+    return Table(file, separator, lines, cells)
 
 
 def _text(file: Path, encoding: str) -> str:
@@ -131,17 +129,19 @@ def _text(file: Path, encoding: str) -> str:
 
 
 def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and stripped cells of each row that has any. Raises csv.Error."""
+    """Line number and cells of each row that has any. Raises csv.Error."""
     reader = csv.reader(io.StringIO(text, newline=None), delimiter=separator, skipinitialspace=True)
     for row in reader:
-        cells = [cell.strip() for cell in row]
-        if any(cells):
-            yield reader.line_num, cells
+        if any(row):
+            yield reader.line_num, row
 
 
 def _separator(text: str, wanted: Sequence[str]) -> str:
     """The one that gives the columns `wanted`, or else the most columns."""
-    headers = {separator: next(_rows(text, separator), (0, []))[1] for separator in _SEPARATORS}
+    headers = {
+        separator: [cell.strip() for cell in next(_rows(text, separator), (0, []))[1]]
+        for separator in _SEPARATORS
+    }
     fitting = [separator for separator, header in headers.items() if set(wanted) <= set(header)]
     return fitting[0] if fitting else max(headers, key=lambda separator: len(headers[separator]))
 
@@ -152,12 +152,12 @@ def read_numbers(table: Table, names: Sequence[str], flags: TableFlags) -> dict[
     Raises:
         DataError: text or nothing in place of a number, or numbers that may be read in two ways.
     """
-    columns = {name: table.columns[name].str.replace("\u2212", "-") for name in names}
-    plain = {name: pd.to_numeric(column, errors="coerce").to_numpy(float) for name, column in columns.items()}
+    plain = {name: pd.to_numeric(table.columns[name], errors="coerce").to_numpy(float) for name in names}
     is_plain = all(np.isfinite(numbers).all() for numbers in plain.values())
     points = flags.decimal == "." or (table.separator != ";" and not flags.decimal and flags.thousands != ".")
     if is_plain and points:  # beside semicolons "1.234" may be a thousand and more
         return plain
+    columns = {name: table.columns[name].str.replace("\u2212", "-") for name in names}
     decimals = [flags.decimal] if flags.decimal else [d for d in (".", ",") if d != flags.thousands]
     groups = [flags.thousands] if flags.thousands else list(_GROUPS)
     styles = [(d, g) for d in decimals for g in groups if d != g]

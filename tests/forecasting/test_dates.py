@@ -252,3 +252,11 @@ def test_a_few_dates_are_read_as_the_model_expects(read):
     assert following(read(week))[0] == "2020-01-11"
     assert following(read(week, expected="business days"))[0] == "2020-01-13"
     assert str(read(written("D", 9), expected="business days").dates.frequency) == "days"
+    for frequency, name in (("B", "business days"), ("W-MON", "weeks"), ("ME", "months"), ("h", "hours")):
+        series = read(written(frequency, 2, "2020-01-31"), expected=name)
+        assert str(series.dates.frequency) == name
+        assert following(series) == [
+            d.removesuffix(" 00:00:00") for d in written(frequency, 4, "2020-01-31")[2:]
+        ]
+    with pytest.raises(DataError, match="2 rows are too few"):
+        read(written("D", 2))
