@@ -9,6 +9,7 @@ FLAGS = ("--epochs", 2, "--hidden-size", 16, "--layers", 1, "--batch-size", 16, 
          "--precision", "fp32", "--workers", 0)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_train_evaluate_read(script, lines, tmp_path):
     run, report = tmp_path / "run", tmp_path / "report.json"
     done = script(

@@ -45,6 +45,7 @@ def train(script, folder, strided_weights):
     return run
 
 
+@pytest.mark.slow
 def test_train_and_evaluate(script, train, folder, tmp_path):
     run, report = tmp_path / "run", tmp_path / "report.json"
     done = train(run, "--epochs", 12, "--patience", 0)

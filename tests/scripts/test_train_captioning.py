@@ -56,6 +56,7 @@ def weights(run):
     return torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_whole_folder_and_learns(script, flags, tmp_path):
     run = tmp_path / "run"
     result = script(
@@ -241,6 +242,7 @@ def trained(script, flags, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_self_critical_training_raises_the_reward(script, flags, trained, tmp_path):
     run = tmp_path / "scst"
     done = script("train_captioning.py", *flags, "--out", run, "--init-from", trained, "--self-critical",
@@ -252,6 +254,7 @@ def test_self_critical_training_raises_the_reward(script, flags, trained, tmp_pa
     assert Captioner.from_pretrained(run).model.config.kind == "updown"
 
 
+@pytest.mark.slow
 def test_the_encoder_is_trained_and_stored(script, flags, trained, tmp_path, shapes):
     run, bad = tmp_path / "tuned", shapes.parent / "broken_shapes"
     shutil.copytree(shapes, bad, dirs_exist_ok=True)
@@ -275,6 +278,7 @@ def test_the_encoder_is_trained_and_stored(script, flags, trained, tmp_path, sha
     assert again.code == 0, again.err
 
 
+@pytest.mark.slow
 def test_scheduled_sampling_learns_too(script, flags, tmp_path):
     run = tmp_path / "run"
     done = script("train_captioning.py", *flags, "--out", run, "--scheduled-sampling", 0.5, "--patience", 0,

@@ -38,6 +38,7 @@ def train(script, folder, encoder_weights, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_train_and_evaluate(script, train, folder, tmp_path):
     run, report = tmp_path / "run", tmp_path / "report.json"
     done = train(run, "--epochs", 12, "--patience", 0, "--views", 2)
@@ -56,6 +57,7 @@ def test_train_and_evaluate(script, train, folder, tmp_path):
         assert drawn.width > 300
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_kept_on_demand(train, tmp_path):
     run = tmp_path / "run"
     done = train(run, "--epochs", 4, "--keep", "last", "--streams", "difference", "flow", "--places", "mean")
@@ -68,6 +70,7 @@ def test_the_last_epoch_is_kept_on_demand(train, tmp_path):
         assert torch.equal(tensor, state[f"network.{name}"]), name
 
 
+@pytest.mark.slow
 def test_folds_by_group(train, tmp_path):
     run = tmp_path / "run"
     done = train(run, "--epochs", 1, "--folds", "group")
