@@ -76,8 +76,8 @@ def frame_times(path: Path) -> np.ndarray:
     """
     with _opened(path) as (container, stream):
         tick = float(stream.time_base)
-        packets = ((packet.pts, packet.dts) for packet in _packets(path, container, stream))
-        ticks = [dts if pts is None else pts for pts, dts in packets]
+        packets = _packets(path, container, stream)
+        ticks = [packet.dts if packet.pts is None else packet.pts for packet in packets]
         shown = [None if time is None else time * tick for time in ticks]
     if not shown or None in shown:
         shown = [time for time, _ in _decode(path)]
@@ -191,45 +191,48 @@ def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
     anywhere = container.format.name in ("mpegts", "mpeg")
     guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
     tick, gap = float(stream.time_base), _gap(stream)
+    second = 1 / tick  # longer steps are pauses
+    pause = _PAUSE / tick if anywhere else np.inf
     shift = -(stream.start_time or 0)
-    before, end, reached, failures, skipped = None, 0, 0, 0, 0
-    packets = container.demux(stream)
+    before, end, latest = None, 0, None
+    failures = skipped = 0
     while failures < _TRIES:
         try:
-            packet = next(packets)
-        except StopIteration:
+            for packet in container.demux(stream):
+                if not packet.size:
+                    continue
+                failures = 0
+                if guessed:
+                    packet.pts = None
+                pts, dts = packet.pts, packet.dts
+                if dts is not None:
+                    if before is not None:
+                        step = dts - before
+                        if step < -2 * gap or step > pause:
+                            shift = end + gap - (dts if pts is None else pts)
+                        elif 0 < step <= second:
+                            gap = step
+                    before = dts
+                    if shift:
+                        packet.dts = dts = dts + shift
+                if pts is not None and shift:
+                    packet.pts = pts = pts + shift
+                time = dts if pts is None else pts
+                if time is not None and time > end:
+                    end = time
+                latest = packet
+                yield packet
             break
         except av.error.FFmpegError:
             failures += 1
-            packets = container.demux(stream)
-            continue
-        skipped += failures
-        failures = 0
-        if not packet.size:
-            continue
-        reached = max(reached, (packet.pos or 0) + packet.size)
-        if guessed:
-            packet.pts = None
-        if packet.dts is not None:
-            step = packet.dts - before if before is not None else gap
-            if step < -2 * gap or (anywhere and step * tick > _PAUSE):
-                shift = end + gap - (packet.dts if packet.pts is None else packet.pts)
-            elif 0 < step * tick <= 1:  # not a pause
-                gap = step
-            before = packet.dts
-            packet.dts += shift
-        if packet.pts is not None:
-            packet.pts += shift
-        time = packet.dts if packet.pts is None else packet.pts
-        end = max(end, time or 0)
-        yield packet
-    if skipped:
+            skipped += 1
+    if skipped and failures < _TRIES:
         _warn(f"{path}: parts of the file left out as unreadable: {skipped:,}")
     seconds = (end + gap) * tick
     promised = 0 if anywhere else (stream.duration or 0) * tick
     if failures or seconds < 0.9 * promised - 0.5:
         _warn(f"{path}: ends after {seconds:.2f} seconds, as it is damaged or cut off")
-    elif _starts_again(path, reached):
+    elif latest is not None and _starts_again(path, (latest.pos or 0) + latest.size):
         _warn(
             f"{path}: another recording begins after {seconds:.2f} seconds, which is not read; split the file"
         )
