@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ocr.ink import binarise, dark_on_light, erase_rules, find_ink, shrink, strokes
+
 _WORK_SIDE = 1800  # pixels of the longer side on which lines are looked for
 _SKEW_SIDE = 700
-_LARGEST_SKEW = 12.0  # degrees
+_LARGEST_SKEW = 31.0  # degrees
 _LEAST_INK = 24  # grey levels between text and paper
 
 
@@ -20,21 +22,24 @@ class Layout:
     """Where the lines of a page are."""
 
     straight: np.ndarray
-    """uint8 (H', W') dark text on light paper, upright."""
+    """uint8 (H', W') dark text on light paper, level, without rules."""
     boxes: list[tuple[int, int, int, int]]
-    """In reading order: rows from the top, each from the left."""
+    """In reading order: columns from the left, in each the rows from the top, each from the left."""
     rows: list[int]
     """The row of each box."""
     angle: float
-    """Degrees by which the page was turned counter-clockwise to straighten it."""
+    """Degrees, above -180 to 180, by which the page was turned counter-clockwise to straighten it."""
     to_page: np.ndarray
     """(2, 3) matrix from the straightened page to the page as given."""
+    size: tuple[int, int]
+    """Width and height of the page as given."""
 
     def polygon(self, box: tuple[int, int, int, int]) -> list[tuple[float, float]]:
-        """The four corners of a box on the page as given, from the upper left clockwise."""
+        """The four corners of a box on the page as given, clockwise from the line's own upper left."""
         x0, y0, x1, y1 = box
         corners = np.array([[x0, y0, 1], [x1, y0, 1], [x1, y1, 1], [x0, y1, 1]], float)
-        return [(round(float(x), 1), round(float(y), 1)) for x, y in corners @ self.to_page.T]
+        on_page = (corners @ self.to_page.T).clip(0, self.size)
+        return [(round(float(x), 1), round(float(y), 1)) for x, y in on_page]
 
     def crop(self, box: tuple[int, int, int, int]) -> np.ndarray:
         """The pixels of a box, uint8 (h, w)."""
@@ -42,72 +47,68 @@ class Layout:
         return self.straight[y0:y1, x0:x1]
 
 
-def find_lines(page: np.ndarray) -> Layout:
-    """Straighten a grey page, uint8 (H, W), and find its lines. A blank page has none."""
-    if np.median(page) < 110:
-        page = 255 - page
-    angle = _skew(page)
-    straight, to_page = _turn(page, angle)
+def find_lines(page: np.ndarray, quarters: int = 0) -> Layout:
+    """Straighten a grey page, uint8 (H, W), and find its lines. A blank page has none.
+
+    Args:
+        page: text of any grey on ground of any other.
+        quarters: turn the page by so many quarters, counter-clockwise, before its skew is looked for.
+    """
+    height, width = page.shape
+    page = dark_on_light(page)
+    page = np.ascontiguousarray(np.rot90(page, quarters))
+    skew = _skew(page)
+    straight, to_page = _turn(page, skew)
+    to_page = _quarters_back(quarters, width, height) @ np.vstack([to_page, [0, 0, 1]])
     scale = min(1.0, _WORK_SIDE / max(straight.shape))
-    small = _shrink(straight, scale)
-    parts = _parts(_ink(small))
-    found = _grow(parts) if len(parts) else []
-    height, width = straight.shape
-    boxes = []
-    for x0, y0, x1, y1 in found:
-        margin = 0.14 * (y1 - y0)
-        corners = np.array([x0 - 1.5 * margin, y0 - margin, x1 + 1.5 * margin, y1 + margin]) / scale
-        x0, x1 = np.clip(corners[[0, 2]].round(), 0, width).astype(int).tolist()
-        y0, y1 = np.clip(corners[[1, 3]].round(), 0, height).astype(int).tolist()
-        if x1 - x0 >= 2 and y1 - y0 >= 4:
-            boxes.append((x0, y0, x1, y1))
-    order, rows = reading_order(boxes)
-    return Layout(straight, [boxes[i] for i in order], rows, angle, to_page)
-
-
-def _ink(page: np.ndarray) -> np.ndarray:
-    """Text as 255, rules and paper as 0."""
-    smooth = cv2.GaussianBlur(page, (0, 0), 1.0)
-    window = max(25, min(page.shape) // 30) | 1
-    local = cv2.adaptiveThreshold(smooth, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, window, 10)
-    for horizontal in (True, False):
-        length = max(60, (page.shape[1] if horizontal else page.shape[0]) // 8)
-        kernel = np.ones((1, length) if horizontal else (length, 1), np.uint8)
-        rules = cv2.morphologyEx(local, cv2.MORPH_OPEN, kernel)
-        local = cv2.subtract(local, cv2.dilate(rules, np.ones((3, 3), np.uint8)))
-    return local
-
-
-def _shrink(page: np.ndarray, scale: float) -> np.ndarray:
-    return page if scale == 1 else cv2.resize(page, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    ink = find_ink(shrink(straight, _WORK_SIDE))
+    straight = erase_rules(straight, ink, scale)
+    found = np.array(_grow(ink.parts) if len(ink.parts) else []).reshape(-1, 4)
+    margin = 0.14 * (found[:, 3:] - found[:, 1:2])
+    boxes = np.round((found + margin * (-1.5, -1, 1.5, 1)) / scale).astype(int)
+    straight, boxes, to_page = _widen(straight, boxes, to_page)
+    boxes = boxes[(boxes[:, 2] - boxes[:, 0] >= 2) & (boxes[:, 3] - boxes[:, 1] >= 4)]
+    order, rows = reading_order(boxes.tolist())
+    angle = 180.0 - (180.0 - 90.0 * quarters - skew) % 360.0
+    return Layout(straight, [tuple(boxes[i].tolist()) for i in order], rows, angle, to_page, (width, height))
 
 
 def _skew(page: np.ndarray) -> float:
     """The angle whose turning makes rows of ink and rows of paper differ most, in degrees."""
-    scale = min(1.0, _SKEW_SIDE / max(page.shape))
-    small = _shrink(page, scale)
+    small = shrink(page, _SKEW_SIDE)
     if min(small.shape) < 40 or float(small.max()) - float(small.min()) < _LEAST_INK:
         return 0.0
-    ink = _ink(small).astype(np.float32)
-    y, x = np.nonzero(ink)
+    ink = binarise(small)
+    y, x = np.nonzero(cv2.subtract(ink, strokes(ink, 0.0)))
     if len(y) < 50:
         return 0.0
     if len(y) > 40_000:
         chosen = np.random.default_rng(0).choice(len(y), 40_000, replace=False)
         y, x = y[chosen], x[chosen]
+    few = max(1, len(y) // 6_000)
     y, x = y - small.shape[0] / 2, x - small.shape[1] / 2
     bins = int(np.hypot(*small.shape)) + 2
 
-    def sharpness(angle: float) -> float:
+    def sharpness(angle: float, step: int = 1) -> float:
         radians = np.deg2rad(angle)
-        rows = np.bincount(
-            (y * np.cos(radians) - x * np.sin(radians) + bins / 2).astype(int).clip(0, bins), minlength=bins
-        )
-        return float(np.square(np.diff(rows.astype(float))).sum())
+        rows = y[::step] * np.cos(radians) - x[::step] * np.sin(radians) + bins / 2
+        counts = np.bincount(rows.astype(int).clip(0, bins), minlength=bins)
+        return float(np.square(np.diff(counts.astype(float))).sum())
 
-    best = max(np.arange(-_LARGEST_SKEW, _LARGEST_SKEW + 0.1, 0.5), key=sharpness)
+    best = max(np.arange(-_LARGEST_SKEW, _LARGEST_SKEW + 0.1, 0.5), key=lambda angle: sharpness(angle, few))
     best = max(np.arange(best - 0.5, best + 0.51, 0.1), key=sharpness)
-    return float(best) if abs(best) >= 0.25 and sharpness(best) > 1.02 * sharpness(0.0) else 0.0
+    gain = 1.02 if abs(best) <= 12 else 1.3  # a few letters are sharpest at any angle
+    return float(best) if abs(best) >= 0.25 and sharpness(best) > gain * sharpness(0.0) else 0.0
+
+
+def _quarters_back(quarters: int, width: int, height: int) -> np.ndarray:
+    """The matrix (2, 3) from a page turned counter-clockwise by quarters to the page, `width` x `height`."""
+    return {
+        0: np.array([[1.0, 0, 0], [0, 1, 0]]),
+        1: np.array([[0, -1.0, width], [1, 0, 0]]),
+        2: np.array([[-1.0, 0, width], [0, -1, height]]),
+        3: np.array([[0, 1.0, 0], [-1, 0, height]]),
+    }[quarters % 4]
 
 
 def _turn(page: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
@@ -124,16 +125,21 @@ def _turn(page: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
     return turned, cv2.invertAffineTransform(matrix)
 
 
-def _parts(ink: np.ndarray) -> np.ndarray:
-    """Connected parts (P, 4) as x0, y0, x1, y1, specks and large blots left out."""
-    stats = cv2.connectedComponentsWithStats(ink, connectivity=8)[2]
-    x, y, width, height, area = stats[1:].T
-    page_height, page_width = ink.shape
-    text = (area >= 5) & (height < 0.25 * page_height + 8) & (width < 0.7 * page_width + 8)
-    fill = area / (width * height)
-    text &= ~((fill > 0.9) & (width > 40) & (height > 40))  # filled blocks
-    text &= ~((fill < 0.12) & (width > 60) & (height > 60))  # frames and the paper's edge
-    return np.stack([x, y, x + width, y + height], axis=1)[text].astype(float)
+def _widen(
+    page: np.ndarray, boxes: np.ndarray, to_page: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Paper around the page, so that boxes (N, 4) of text at its very edge keep their margin."""
+    height, width = page.shape
+    if not len(boxes):
+        return page, boxes, to_page
+    beyond = np.r_[-boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0) - (width, height)].clip(0)
+    left, top, right, bottom = beyond.tolist()
+    if not beyond.any():
+        return page, boxes, to_page
+    paper = float(np.median(page))
+    page = cv2.copyMakeBorder(page, top, bottom, left, right, cv2.BORDER_CONSTANT, value=paper)
+    to_page = to_page @ np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
+    return page, boxes + np.array([left, top, left, top]), to_page
 
 
 def _grow(parts: np.ndarray) -> list[tuple[float, float, float, float]]:

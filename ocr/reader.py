@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +17,15 @@ from ocr.ctc import Reading, greedy, prefix_beam_search
 from ocr.images import grey, stack
 from ocr.language import LanguageModel
 from ocr.model import Recognizer
-from ocr.page import find_lines
+from ocr.page import Layout, find_lines
 
 _AHEAD = 8  # batches that are read from disk and sorted by width at a time
+_PROBED = 16  # lines that tell whether a page stands upright: its longest
+_UPRIGHT = 0.9  # confidence above which text stands upright; upside down or sideways it is below
+_MARGIN = 0.08  # by so much turned text is read with more confidence if the page is to be turned
+_LEAST_TURNED = 5  # characters: less text is not turned
+_TEXT = 0.6  # below this confidence of its longest lines a page holds no text, but for
+_SURE, _SURE_LENGTH = 0.8, 3  # lines read with so much confidence, of so many characters
 BEAM_SIZE = 6
 """Of reading by default."""
 
@@ -104,15 +111,49 @@ class TextReader(Predictor[Recognizer]):
             ImageError: the page cannot be read.
             UsageError: a beam size below 1, or a language model without a beam.
         """
-        layout = find_lines(grey(page))
-        crops = [layout.crop(box) for box in layout.boxes]
-        found = self._read(crops, beam_size, language_model, batch_size)
+        _check(beam_size, language_model, batch_size)
+        layout, probed = self._upright(grey(page))
+        rest = [i for i in range(len(layout.boxes)) if i not in probed.log_probs]
+        others = self._recognize([layout.crop(layout.boxes[i]) for i in rest], batch_size)
+        log_probs = probed.log_probs | dict(zip(rest, others, strict=True))
+        readings = [self._decode(log_probs[i], beam_size, language_model) for i in range(len(layout.boxes))]
         lines = [
             Line(reading.text, reading.confidence, tuple(layout.polygon(box)), row)
-            for reading, box, row in zip(found, layout.boxes, layout.rows, strict=True)
+            for box, row, reading in zip(layout.boxes, layout.rows, readings, strict=True)
             if reading.text.strip() and reading.confidence >= min_confidence
         ]
+        if probed.confidence < _TEXT:
+            lines = [x for x in lines if x.confidence >= _SURE and len(x.text.strip()) >= _SURE_LENGTH]
         return Page(tuple(lines), layout.angle)
+
+    def _upright(self, page: np.ndarray) -> tuple[Layout, "_Probe"]:
+        """The lines of a grey page, turned so that its text stands upright, and how surely they are text.
+
+        Of the four ways in which it may lie, the one whose longest lines are read with the most confidence.
+        Text of few characters reads as well the other way round ("NO", "69"): such a page stays.
+        """
+        layout = find_lines(page)
+        probe = self._probe(layout)
+        if probe.confidence >= _UPRIGHT or not layout.boxes:
+            return layout, probe
+        least = max(_TEXT, probe.confidence + _MARGIN)
+        for quarters in (2, 1, 3):
+            turned = find_lines(page, quarters)
+            other = self._probe(turned)
+            if other.characters >= _LEAST_TURNED and other.confidence > max(least, probe.confidence):
+                layout, probe = turned, other
+        return layout, probe
+
+    def _probe(self, layout: Layout) -> "_Probe":
+        """The longest lines of a page, read greedily."""
+        ratios = [(x1 - x0) / (y1 - y0) for x0, y0, x1, y1 in layout.boxes]
+        longest = sorted(range(len(ratios)), key=ratios.__getitem__)[-_PROBED:]
+        found = self._recognize([layout.crop(layout.boxes[i]) for i in longest], _PROBED)
+        readings = [greedy(row, self.model.charset) for row in found]
+        texts = [(len(reading.text), reading.confidence) for reading in readings if reading.text.strip()]
+        characters = sum(length for length, _ in texts)
+        confidence = sum(length * sure for length, sure in texts) / max(1, characters)
+        return _Probe(dict(zip(longest, found, strict=True)), characters, confidence)
 
     def read_lines(
         self,
@@ -172,9 +213,14 @@ class TextReader(Predictor[Recognizer]):
     ) -> list[Reading]:
         """Grey lines -> readings, in batches of equally wide lines."""
         _check(beam_size, language_model, batch_size)
+        rows = self._recognize(lines, batch_size)
+        return [self._decode(row, beam_size, language_model) for row in rows]
+
+    def _recognize(self, lines: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
+        """Grey lines -> log-probabilities (T, classes) of each, in batches of equally wide lines."""
         ready = [self.model.preprocess(line) for line in lines]
         order = sorted(range(len(ready)), key=lambda i: ready[i].shape[1])
-        found: dict[int, Reading] = {}
+        found: dict[int, np.ndarray] = {}
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             images, widths = stack([ready[i] for i in chosen])
@@ -182,7 +228,7 @@ class TextReader(Predictor[Recognizer]):
                 logits, steps = self._network(images.to(self.device, self.dtype), widths.to(self.device))
                 log_probs = logits.float().log_softmax(-1).cpu().numpy()
             for i, row, length in zip(chosen, log_probs, steps.tolist(), strict=True):
-                found[i] = self._decode(row[:length], beam_size, language_model)
+                found[i] = row[:length]
         return [found[i] for i in range(len(ready))]
 
     def _decode(self, row: np.ndarray, beam_size: int, language_model: LanguageModel | None) -> Reading:
@@ -191,6 +237,16 @@ class TextReader(Predictor[Recognizer]):
         if language_model is None:
             language_model = self.model.language_model
         return prefix_beam_search(row, self.model.charset, beam_size, language_model=language_model)
+
+
+class _Probe(NamedTuple):
+    """What the longest lines of a page say."""
+
+    log_probs: dict[int, np.ndarray]
+    """Of the lines read, by position."""
+    characters: int
+    confidence: float
+    """Mean over their characters."""
 
 
 def _check(beam_size: int, language_model: LanguageModel | None, batch_size: int) -> None:

@@ -1,0 +1,273 @@
+"""What is ink on a grey page: text of any grey on any ground; rules, frames and boxes are not text.
+
+Notation: H x W pixels; boxes are x0, y0, x1, y1; a part is what is connected in the ink, a letter mostly.
+Lengths are in text heights (the usual height of the parts) where nothing else is said.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+_GROUND_SIDE = 320  # pixels of the longer side on which the grounds of a page are looked for
+_SIGN_SIDE = 900  # the same for whether text is lighter or darker than its ground
+_LEAST_STEP = 40  # grey levels between two grounds of one page
+_RULE = {True: 4.0, False: 4.5}  # a thin straight run longer than this is a rule (True: horizontal)
+_BOX_SIDE = 1.7  # a run longer than this whose ends lie on rules is a side of a box
+_ATTACHED = 0.15  # a rule has not more ink beside it
+_THIN = 0.35  # a rule is not thicker
+
+
+@dataclass(frozen=True)
+class Ink:
+    """The ink of a page."""
+
+    parts: np.ndarray
+    """(P, 4) boxes of what is connected; specks, rules, frames and large blots are left out."""
+    across: np.ndarray
+    """uint8 (H, W): 255 on horizontal rules."""
+    down: np.ndarray
+    """The same for vertical ones."""
+
+
+def shrink(page: np.ndarray, side: int) -> np.ndarray:
+    """The page with its longer side at most `side` pixels."""
+    scale = min(1.0, side / max(page.shape))
+    if scale == 1:
+        return page
+    size = tuple(max(1, round(scale * n)) for n in page.shape[::-1])
+    return cv2.resize(page, size, interpolation=cv2.INTER_AREA)
+
+
+def dark_on_light(page: np.ndarray) -> np.ndarray:
+    """A grey page, uint8 (H, W), with its light text on darker grounds made dark text on a light one.
+
+    A ground is what is common near by, the text is what is rare. A page without light text is returned as
+    it is.
+    """
+    ground = cv2.medianBlur(shrink(page, _GROUND_SIDE), 21)
+    small = shrink(page, _SIGN_SIDE)
+    over = (small.astype(np.float32) - cv2.resize(ground, small.shape[::-1])).ravel() / 255
+    count, regions = _grounds(ground)
+    wide = cv2.resize(regions, small.shape[::-1], interpolation=cv2.INTER_NEAREST).ravel()
+    # cubes: strokes stand out far, but rarely; the paper between them hardly, but everywhere
+    lighter = np.bincount(wide, np.maximum(over, 0) ** 3, count)
+    darker = np.bincount(wide, np.maximum(-over, 0) ** 3, count)
+    inverted = lighter > 1.5 * darker
+    pixels = np.bincount(wide, minlength=count)
+    if not inverted.any():
+        return page
+    text = np.maximum(lighter, darker)
+    if text[inverted].sum() > 0.95 * text.sum() or pixels[inverted].sum() > 0.95 * len(wide):
+        return 255 - page
+    return _invert(page, ground, inverted[regions])
+
+
+def _grounds(ground: np.ndarray) -> tuple[int, np.ndarray]:
+    """How many plain regions the ground has, and the number of each pixel's: (H, W) int32."""
+    _, two = cv2.threshold(ground, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    light, dark = ground[two > 0], ground[two == 0]
+    if not light.size or not dark.size or float(light.mean()) - float(dark.mean()) < _LEAST_STEP:
+        return 1, np.zeros(ground.shape, np.int32)
+    count, labels = cv2.connectedComponents(two, connectivity=4)
+    more, others = cv2.connectedComponents(255 - two, connectivity=4)
+    return count + more, np.where(two > 0, labels, count + others).astype(np.int32)
+
+
+def _invert(page: np.ndarray, ground: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The page with what is lighter than the ground made as much darker than paper where `where` says so."""
+    size = page.shape[::-1]
+    paper = 255.0 if where.all() else float(np.median(ground[~where]))
+    # a wider ground: else the blurred edge of a panel would be text
+    edge = cv2.dilate(ground, np.ones((5, 5), np.uint8))
+    light = cv2.subtract(page, cv2.resize(edge, size))
+    mask = cv2.resize(where.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    return np.where(mask, np.clip(paper - light, 0, 255).astype(np.uint8), page)
+
+
+def find_ink(page: np.ndarray) -> Ink:
+    """The ink of a page with dark text on light ground, uint8 (H, W)."""
+    ink = binarise(page)
+    labels, stats = _connected(ink)
+    usual = _text_height(stats)
+    across, down = _rules(ink, usual)
+    stroke = strokes(ink, usual)
+    if across.any() or down.any() or stroke.any():
+        ink = cv2.subtract(_without(ink, across, down), stroke)
+        labels, stats = _connected(ink)
+    return Ink(_parts(labels, stats, usual), across, down)
+
+
+def binarise(page: np.ndarray) -> np.ndarray:
+    """Ink as 255, paper as 0, by the mean of the surroundings."""
+    smooth = cv2.GaussianBlur(page, (0, 0), 1.0)
+    window = max(25, min(page.shape) // 30) | 1
+    return cv2.adaptiveThreshold(smooth, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, window, 10)
+
+
+def _connected(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (H, W) of what is connected, and of each x, y, width, height, area: (P, 5)."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
+    return labels, stats[1:]
+
+
+def _text_height(stats: np.ndarray) -> float:
+    """The usual height in pixels of what is connected, by ink, so that specks count little, and rules too."""
+    heights, areas = stats[:, 3], np.minimum(stats[:, 4], 300)
+    order = np.argsort(heights)
+    order = order[heights[order] >= 6]
+    if not len(order):
+        return 12.0
+    below = np.cumsum(areas[order])
+    return float(heights[order[np.searchsorted(below, below[-1] / 2)]])
+
+
+def _rules(ink: np.ndarray, usual: float) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the horizontal and the vertical rules."""
+    thin = max(3, round(_THIN * usual))
+    masks = []
+    for horizontal in (True, False):
+        runs = cv2.morphologyEx(
+            ink, cv2.MORPH_OPEN, _line(max(60, round(_RULE[horizontal] * usual)), horizontal)
+        )
+        if runs.any():
+            thick = cv2.morphologyEx(runs, cv2.MORPH_OPEN, _line(thin + 1, not horizontal))
+            runs = _alone(ink, cv2.subtract(runs, thick), horizontal)
+        masks.append(runs)
+    across, down = masks
+    if across.any():
+        down = down | _box_sides(ink, across, usual, thin)
+    return across, down
+
+
+def _alone(ink: np.ndarray, runs: np.ndarray, horizontal: bool) -> np.ndarray:
+    """Those of the runs along which little else is attached: the strokes of letters grown together go."""
+    wide = cv2.dilate(runs, _line(9, not horizontal))
+    beside = cv2.subtract(wide, cv2.dilate(runs, _line(5, not horizontal)))  # two rows on each side
+    labels, stats = _connected(wide)
+    attached = np.bincount(labels[(beside & ink) > 0], minlength=len(stats) + 1)
+    around = np.bincount(labels[beside > 0], minlength=len(stats) + 1)
+    return np.where((attached < _ATTACHED * around)[labels], runs, 0).astype(np.uint8)
+
+
+def strokes(ink: np.ndarray, usual: float) -> np.ndarray:
+    """Mask of what is straight and far longer than a letter, though letters are attached or it is thick.
+
+    It joins lines that are apart. Its pixels stay on the page: it may be letters grown together.
+    """
+    found = np.zeros_like(ink)
+    for horizontal, side in ((True, ink.shape[1]), (False, ink.shape[0])):
+        length = max(60, side // 8, round(6 * usual))
+        found |= cv2.morphologyEx(ink, cv2.MORPH_OPEN, _line(length, horizontal))
+    return cv2.dilate(found, np.ones((3, 3), np.uint8)) if found.any() else found
+
+
+def _box_sides(ink: np.ndarray, across: np.ndarray, usual: float, thin: int) -> np.ndarray:
+    """Vertical runs that begin and end on horizontal rules."""
+    runs = cv2.morphologyEx(ink, cv2.MORPH_OPEN, _line(max(24, round(_BOX_SIDE * usual)), False))
+    # without the rules what stands between two of them is apart
+    labels, stats = _connected(cv2.subtract(runs, across))
+    x, y, width, height, _ = stats.T
+    near = cv2.dilate(across, np.ones((5, 5), np.uint8))
+    last, middle = ink.shape[0] - 1, x + width // 2
+    side = (width <= thin + 1) & (near[(y - 1).clip(0), middle] > 0)
+    side &= near[(y + height).clip(None, last), middle] > 0
+    found = np.r_[False, side][labels]
+    return np.where(found, runs, 0).astype(np.uint8)
+
+
+def _without(ink: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """The ink without rules; a letter that crosses a rule stays in one piece."""
+    left = cv2.subtract(ink, cv2.dilate(across | down, np.ones((3, 3), np.uint8)))
+    for rules, horizontal in ((across, True), (down, False)):
+        for area, thickness in _areas(rules, horizontal):
+            crossing = cv2.morphologyEx(left[area], cv2.MORPH_CLOSE, _line(thickness + 5, not horizontal))
+            left[area] |= crossing & ink[area] & cv2.dilate(rules[area], np.ones((3, 3), np.uint8))
+    return left
+
+
+def erase_rules(page: np.ndarray, ink: Ink, scale: float) -> np.ndarray:
+    """The page, uint8 (H', W'), with paper where `ink`, found on it at `scale`, has rules.
+
+    Strokes of letters that cross a rule stay.
+    """
+    if not ink.across.any() and not ink.down.any():
+        return page
+    page = page.copy()
+    for rules, horizontal in ((ink.across, True), (ink.down, False)):
+        for (rows, columns), thickness in _areas(rules, horizontal):
+            top, bottom, left, right = (
+                round(n / scale) for n in (rows.start, rows.stop, columns.start, columns.stop)
+            )
+            area = page[top:bottom, left:right]
+            paper = cv2.morphologyEx(
+                area, cv2.MORPH_CLOSE, _line(int((thickness + 5) / scale) + 1, not horizontal)
+            )
+            mask = cv2.dilate(rules[rows, columns], np.ones((3, 3), np.uint8))
+            mask = cv2.resize(mask, area.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            area[mask > 0] = paper[mask > 0]
+    return page
+
+
+def _areas(rules: np.ndarray, horizontal: bool) -> list[tuple[tuple[slice, slice], int]]:
+    """The surroundings of each rule of a mask, and its thickness in pixels."""
+    if not rules.any():
+        return []
+    found = []
+    for x, y, width, height, area in _connected(rules)[1].tolist():
+        thickness = max(1, round(area / (width if horizontal else height)))
+        reach = thickness + 8
+        rows = slice(max(0, y - reach), min(rules.shape[0], y + height + reach))
+        columns = slice(max(0, x - reach), min(rules.shape[1], x + width + reach))
+        found.append(((rows, columns), thickness))
+    return found
+
+
+def _parts(labels: np.ndarray, stats: np.ndarray, usual: float) -> np.ndarray:
+    """Boxes (P, 4) of what may be letters."""
+    x, y, width, height, area = stats.T
+    page_width = labels.shape[1]
+    fill = area / (width * height)
+    text = (area >= 5) & ((width < 0.7 * page_width + 8) | (width < 12 * height))
+    text &= ~((fill > 0.9) & (width > 40) & (height > 40) & (np.maximum(width, height) > 2 * usual))  # blocks
+    text &= ~((fill < 0.12) & (width > 60) & (height > 60))  # the paper's edge
+    boxes = np.stack([x, y, x + width, y + height], axis=1)
+    text &= ~_frames(boxes, fill, text, usual)
+    text &= ~_check_boxes(labels, boxes, text, usual)
+    return boxes[text].astype(float)
+
+
+def _frames(boxes: np.ndarray, fill: np.ndarray, text: np.ndarray, usual: float) -> np.ndarray:
+    """Which parts are hollow and hold letters: (P,)."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    hollow = text & (fill < 0.4) & (size > 1.3 * usual).all(axis=1)
+    letters = boxes[text & (size[:, 1] > 0.5 * usual)]
+    middles = (letters[:, :2] + letters[:, 2:]) / 2
+    for i in np.flatnonzero(hollow):
+        inside = (middles > boxes[i, :2]).all(axis=1) & (middles < boxes[i, 2:]).all(axis=1)
+        inside &= (letters[:, :2] > boxes[i, :2]).all(axis=1) & (letters[:, 2:] < boxes[i, 2:]).all(axis=1)
+        hollow[i] = inside.any()
+    return hollow
+
+
+def _check_boxes(labels: np.ndarray, boxes: np.ndarray, text: np.ndarray, usual: float) -> np.ndarray:
+    """Which parts are squares of four straight sides: (P,). Letters miss a side or round a corner."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    square = text & (size > max(8, 0.6 * usual)).all(axis=1) & (size < 2.5 * usual + 8).all(axis=1)
+    square &= np.abs(size[:, 0] - size[:, 1]) < 0.3 * size.max(axis=1)
+    left, top, right, bottom = boxes[:, 0] + 1, boxes[:, 1] + 1, boxes[:, 2] - 2, boxes[:, 3] - 2
+    number = np.arange(1, len(boxes) + 1)
+    for column, row in ((left, top), (right, top), (left, bottom), (right, bottom)):
+        square &= labels[row.clip(0, labels.shape[0] - 1), column.clip(0, labels.shape[1] - 1)] == number
+    for i in np.flatnonzero(square):
+        x0, y0, x1, y1 = boxes[i]
+        part = labels[y0:y1, x0:x1] == i + 1
+        sides = part[:3].any(axis=0), part[-3:].any(axis=0), part[:, :3].any(axis=1), part[:, -3:].any(axis=1)
+        quarter_y, quarter_x = part.shape[0] // 4, part.shape[1] // 4
+        hollow = part[quarter_y : -quarter_y or None, quarter_x : -quarter_x or None].mean() < 0.1
+        square[i] = hollow and all(side.mean() > 0.95 for side in sides)
+    return square
+
+
+def _line(length: int, horizontal: bool) -> np.ndarray:
+    return np.ones((1, length) if horizontal else (length, 1), np.uint8)
