@@ -85,7 +85,7 @@ def _skew(page: np.ndarray) -> float:
     if len(y) > 40_000:
         chosen = np.random.default_rng(0).choice(len(y), 40_000, replace=False)
         y, x = y[chosen], x[chosen]
-    few = max(1, len(y) // 6_000)
+    few = max(1, len(y) // 16_000)
     y, x = y - small.shape[0] / 2, x - small.shape[1] / 2
     bins = int(np.hypot(*small.shape)) + 2
 
