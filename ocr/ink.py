@@ -182,7 +182,8 @@ def _without(ink: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarra
     for rules, horizontal in ((across, True), (down, False)):
         for area, thickness in _areas(rules, horizontal):
             crossing = cv2.morphologyEx(left[area], cv2.MORPH_CLOSE, _line(thickness + 5, not horizontal))
-            left[area] |= crossing & ink[area] & cv2.dilate(rules[area], np.ones((3, 3), np.uint8))
+            crossing = crossing & ink[area] & cv2.dilate(rules[area], np.ones((3, 3), np.uint8))
+            left[area] = cv2.bitwise_or(left[area], crossing)
     return left
 
 
