@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 
 from common.errors import DataError, ImageError, UsageError
 from common.features import FeatureStore
+from common.files import Dropped, load_json, read_bytes
 from common.images import Preprocess, load_image
-from common.reading import Dropped, load_json, read_bytes
 from common.text import BOS, EOS, PAD, Vocabulary, tokenize
 from common.threads import ahead
 

@@ -10,9 +10,9 @@ from captioning.gallery import Entry, write_gallery
 from captioning.metrics import CiderD, evaluate_captions, extra_metrics
 from common.errors import ImageError, UsageError
 from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
+from common.files import check_folder
 from common.pretrained import parameter_count
 from common.text import tokenize
-from common.writing import check_folder
 
 
 @dataclass(frozen=True, kw_only=True)

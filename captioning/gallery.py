@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.files import write_aside
 from common.images import load_image
-from common.writing import write_aside
 
 _SIDE = 320  # pixels of a picture's longer side
 _STYLE = """

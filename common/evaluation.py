@@ -8,9 +8,9 @@ from typing import Any
 
 from common.cli import command_line
 from common.errors import VisionError
+from common.files import write_aside
 from common.predictor import Predictor, UseFlags
 from common.pretrained import parameter_count
-from common.writing import write_aside
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,20 @@
-"""Which files a script was asked to read: files, patterns and folders, and what is left out of them."""
+"""Files: those that a script was asked for, what readers leave out of them, and files that are written whole.
 
+Text and JSON are read with a clear error.
+"""
+
+import codecs
+import contextlib
 import glob
+import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from common.cli import print_error, print_note
-from common.errors import ImageError, UsageError
+from common.errors import DataError, ImageError, UsageError
 
 
 def find_files(
@@ -78,3 +85,76 @@ def _walk(folder: str, errors: list[str]) -> list[Path]:
         files += [Path(place, name) for name in names]
         files += [link for link in (Path(place, name) for name in folders) if link.is_symlink()]
     return sorted(files)
+
+
+class Dropped:
+    """Counts what a reader leaves out, by reason, with the first few examples."""
+
+    def __init__(self) -> None:
+        self.examples: dict[str, list[str]] = {}
+        self.counts: Counter[str] = Counter()
+
+    def add(self, reason: str, example: object) -> None:
+        """Note one left-out thing."""
+        self.counts[reason] += 1
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < 3 and str(example) not in examples:
+            examples.append(str(example))
+
+    def __str__(self) -> str:
+        lines = [
+            f"  dropped {count:,}: {reason}, e.g. {', '.join(self.examples[reason])}"
+            for reason, count in self.counts.items()
+        ]
+        return "\n".join(lines) or "  dropped nothing"
+
+
+def read_bytes(file: Path) -> bytes:
+    """The content of a text file as UTF-8, without the byte order marks that Windows tools write.
+
+    A file that begins with UTF-16's mark is converted. Nothing is checked: see `read_text`.
+    """
+    content = file.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with contextlib.suppress(UnicodeDecodeError):
+            content = content.decode("utf-16").encode()
+    # files that were put together bring one mark each
+    return content.removeprefix(codecs.BOM_UTF8).replace(b"\n" + codecs.BOM_UTF8, b"\n")
+
+
+def read_text(file: Path) -> str:
+    """The content of a text file. Raises DataError for what is no UTF-8."""
+    try:
+        return read_bytes(file).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 (byte {error.start}); convert it to UTF-8") from None
+
+
+def load_json(file: Path) -> Any:
+    """The content of a JSON file. Raises DataError for what is no UTF-8 or no JSON."""
+    try:
+        return json.loads(read_text(file))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file}: no JSON ({error})") from None
+
+
+@contextlib.contextmanager
+def write_aside(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to; it replaces `path` once it is on disk, and is removed if that fails.
+
+    A full disk or a kill then leaves the old file whole. Raises OSError.
+    """
+    aside = path.with_name(f"{path.name}.tmp")
+    try:
+        yield aside
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def check_folder(flag: str, file: Path | None) -> None:
+    """Raises UsageError where the folder of a file to be written does not exist, before any work is done."""
+    if file is not None and not file.resolve().parent.is_dir():
+        raise UsageError(f"{flag} {file}: its folder does not exist")

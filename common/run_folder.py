@@ -16,8 +16,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from common.distributed import step_seed
+from common.files import write_aside
 from common.pretrained import PretrainedModel
-from common.writing import write_aside
 
 if TYPE_CHECKING:
     from common.training import TrainConfig

@@ -21,9 +21,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from common.device import Precision, pick_device, pick_precision
 from common.distributed import global_sum, rank_and_world, step_seed, synchronize_batch_norm
 from common.errors import UsageError
+from common.files import write_aside
 from common.pretrained import PretrainedModel
 from common.run_folder import CONFIG_FILE, LAST, RunFolder, WholeCheckpointIO
-from common.writing import write_aside
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import torch
 from common.cli import command_line
 from common.errors import DataError, UsageError
 from common.evaluation import write_report
+from common.files import check_folder
 from common.pretrained import parameter_count
-from common.writing import check_folder
 from forecasting.baselines import baselines
 from forecasting.data import SeriesFlags, read_series
 from forecasting.forecaster import Forecaster

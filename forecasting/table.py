@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from common.errors import DataError, UsageError
-from common.reading import read_text
+from common.files import read_text
 
 _SEPARATORS = (",", ";", "\t", "|")
 _GROUPS = {"": "", ",": ",", ".": r"\.", " ": "[ \u00a0\u2009\u202f]", "'": "['\u2019]"}

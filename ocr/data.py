@@ -18,8 +18,8 @@ from torch.utils.data import Dataset, Sampler
 
 from common.distributed import epochs_trained
 from common.errors import DataError, ImageError, UsageError
+from common.files import Dropped, read_text
 from common.images import FORMATS, IMAGE_SUFFIXES, blamed_on
-from common.reading import Dropped, read_text
 from ocr.charset import Charset, composed, steps_needed
 from ocr.images import WIDTH_MULTIPLE, LineBatch, LinePreprocess, grey, stack
 from ocr.synthetic import SyntheticLines, distort

@@ -12,9 +12,8 @@ from torchmetrics.functional.text import char_error_rate
 from common.cli import command_line
 from common.errors import DataError, ImageError, UsageError
 from common.evaluation import ReportFlags, left_out, show, write_report
+from common.files import check_folder, load_json
 from common.pretrained import parameter_count
-from common.reading import load_json
-from common.writing import check_folder
 from ocr.charset import composed
 from ocr.data import LABELS, LmdbRecord, TextLine, read_lines
 from ocr.metrics import bag_of_words_f1, score_lines

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from common.errors import DataError, UsageError
-from common.reading import read_text
+from common.files import read_text
 from ocr.charset import Charset, composed
 
 SYSTEM_WORDS = Path("/usr/share/dict/words")

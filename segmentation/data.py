@@ -18,8 +18,8 @@ from torchvision.transforms import v2
 
 from common.distributed import EpochSampler, epochs_trained
 from common.errors import DataError, ImageError, UsageError
+from common.files import Dropped, read_text
 from common.images import FORMATS, IMAGE_SUFFIXES, load_image
-from common.reading import Dropped, read_text
 from segmentation.images import ScenePreprocess
 
 CLASSES = "classes.txt"

@@ -10,7 +10,7 @@ import torch
 from common.drawing import draw_confusion
 from common.errors import DataError, ImageError
 from common.evaluation import EvaluationFlags, facts, show, write_report
-from common.writing import check_folder
+from common.files import check_folder
 from segmentation.data import SceneDataset, read_classes, read_scenes
 from segmentation.metrics import confusion, score_confusion
 from segmentation.segmenter import Segmenter

@@ -20,8 +20,8 @@ from torch.utils.data import Dataset
 
 from common.errors import DataError, ImageError, UsageError
 from common.features import FeatureStore
+from common.files import Dropped, read_text
 from common.images import ImageBatch, Preprocess, blamed_on
-from common.reading import Dropped, read_text
 from common.threads import ahead
 from video.decode import VideoError
 from video.images import StreamKind, pad, picture, read_clip

@@ -10,7 +10,7 @@ import torch
 from common.drawing import draw_confusion
 from common.errors import ImageError
 from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
-from common.writing import check_folder
+from common.files import check_folder
 from video.classifier import ActionClassifier
 from video.data import Clip, read_clips
 from video.images import shuffle_frames

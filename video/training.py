@@ -17,9 +17,9 @@ from torch.utils.data import ConcatDataset
 from common.cli import command_line, sizes_of
 from common.errors import UsageError
 from common.features import FeatureFlags, FeatureStore, cached_features
+from common.files import write_aside
 from common.loading import PartsData
 from common.training import TrainConfig, fit, prepare_run
-from common.writing import write_aside
 from video.data import (
     Clip,
     ClipDataset,

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from common.errors import DataError, UsageError
 from common.features import FeatureStore
-from common.reading import Dropped, load_json
+from common.files import Dropped, load_json
 from common.text import Vocabulary, pad, tokenize
 
 IMAGE_TEMPLATE = "images/image{image_id}.jpg"

@@ -10,9 +10,9 @@ import torch
 
 from common.errors import ImageError, UsageError
 from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
+from common.files import check_folder
 from common.images import read_batches
 from common.text import tokenize
-from common.writing import check_folder
 from vqa.answerer import Answerer
 from vqa.data import IMAGE_TEMPLATE, Question, normalize, read_questions
 from vqa.metrics import score_answers
