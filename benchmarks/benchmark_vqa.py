@@ -3,10 +3,11 @@
     python benchmarks/benchmark_vqa.py --report FILE.json
 
 - `answers_over_lstm`: questions/s of the whole network (words, RNN, attention, classifier) on batches of 64
-  with what the network keeps of each picture cached (`Answerer.look`), over those of a `torch.nn.LSTM` of the
-  same sizes that reads the same words, embedded beforehand; same threads and precision. Bar: 0.5.
-- `with_looks_over_lstm`: the same, but the looks of the pictures are computed from the encoder's features
-  within the measured time, one picture for eight questions, as in DAQUAR.
+  with what the network keeps of each image cached (`AnswerNetwork.remember`), over those of a
+  `torch.nn.LSTM` of the same sizes that reads the same words, embedded beforehand; same threads and
+  precision. Bar: 0.5.
+- `with_looks_over_lstm`: the same, but what the network keeps of the images is computed from the encoder's
+  features within the measured time, one image for eight questions, as in DAQUAR.
 """
 
 import json
@@ -48,8 +49,8 @@ def main(config: Config) -> None:
     answerer = Answerer.from_pretrained(config.model)
     sizes, encoder = answerer.model.config, answerer.model.encoder
     places = math.prod(encoder.grid)
-    pictures = [i // config.questions_a_picture for i in range(config.batch_size)]
-    features = torch.randn(pictures[-1] + 1, places, encoder.out_channels, dtype=answerer.dtype)
+    images = [i // config.questions_a_picture for i in range(config.batch_size)]
+    features = torch.randn(images[-1] + 1, places, encoder.out_channels, dtype=answerer.dtype)
     network = answerer._network
     tokens = torch.randint(4, len(answerer.model.vocabulary), (config.batch_size, config.words))
     lengths = torch.full((config.batch_size,), config.words)
@@ -62,17 +63,17 @@ def main(config: Config) -> None:
                 lstm(embedded)
 
     with torch.inference_mode():
-        looks = network.look(features)
+        memory = network.remember(features)
 
     def whole() -> None:
         with torch.inference_mode():
             for _ in range(config.batches):
-                network.answer(looks.of(pictures), tokens, lengths)[0].float().argmax(-1)
+                network.answer(memory.of(images), tokens, lengths)[0].float().argmax(-1)
 
-    def with_looks() -> None:
+    def with_remember() -> None:
         with torch.inference_mode():
             for _ in range(config.batches):
-                network.answer(network.look(features).of(pictures), tokens, lengths)[0].float().argmax(-1)
+                network.answer(network.remember(features).of(images), tokens, lengths)[0].float().argmax(-1)
 
     measured = ratios(bare, whole, config.repeats)
     result: dict[str, Any] = {
@@ -83,7 +84,7 @@ def main(config: Config) -> None:
         "torch": torch.__version__,
         "command": command_line(),
         "answers_over_lstm": measured,
-        "with_looks_over_lstm": ratios(bare, with_looks, config.repeats),
+        "with_looks_over_lstm": ratios(bare, with_remember, config.repeats),
         "questions_per_second": round(config.batches * config.batch_size / measured["seconds"], 1),
     }
     print(json.dumps(result, indent=1))

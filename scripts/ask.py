@@ -1,4 +1,4 @@
-"""Ask questions about a picture.
+"""Ask questions about an image.
 
     python scripts/ask.py room.jpg "what is on the desk?" "how many chairs are there?"
     python scripts/ask.py room.jpg
@@ -27,7 +27,7 @@ class Config(UseFlags):
     """Flags."""
 
     image: Annotated[Path, tyro.conf.Positional]
-    """The picture."""
+    """The image."""
     questions: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """What to ask, each question in quotes."""
     model: str = "daquar"

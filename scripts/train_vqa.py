@@ -1,4 +1,4 @@
-"""Train an answerer of questions about pictures.
+"""Train an answerer of questions about images.
 
     python scripts/train_vqa.py --data DIR --out RUN
 

@@ -1,4 +1,4 @@
-"""Visual question answering: a CNN sees the picture, an RNN reads the question, attention joins them."""
+"""Visual question answering: a CNN sees the image, an RNN reads the question, attention joins them."""
 
 from vqa.answerer import Answer, Answerer
 

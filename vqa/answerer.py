@@ -1,4 +1,4 @@
-"""Answers to questions about pictures: what a user calls."""
+"""Answers to questions about images: what a user calls."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from common.errors import ImageError, UsageError, VisionError
 from common.images import ImageSource
 from common.predictor import Predictor, results
 from common.text import UNK, pad, tokenize
-from vqa.model import Look, VqaModel
+from vqa.model import ImageMemory, VqaModel
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Answer:
     unknown_words: tuple[str, ...]
     """Words of the question that the model has never seen."""
     attention: torch.Tensor
-    """Where it looked, (hops, H, W), each map summing to 1; no hops for a model without attention."""
+    """Attention weights, (hops, H, W), each map summing to 1; no hops for a model without attention."""
 
     def __str__(self) -> str:
         return self.text
 
 
 class Answerer(Predictor[VqaModel]):
-    """Answers questions about pictures with a trained model.
+    """Answers questions about images with a trained model.
 
     Args:
         model: from training or `VqaModel.from_pretrained`.
@@ -51,7 +51,7 @@ class Answerer(Predictor[VqaModel]):
         self._network = self.in_precision(model.network)
 
     def answer(self, image: ImageSource, question: str, *, top: int = 5) -> Answer:
-        """Answer one question about one picture.
+        """Answer one question about one image.
 
         Args:
             image: path or Pillow image.
@@ -59,7 +59,7 @@ class Answerer(Predictor[VqaModel]):
             top: how many answers to give with their probabilities.
 
         Raises:
-            ImageError: the picture cannot be read.
+            ImageError: the image cannot be read.
             UsageError: no words, none that the model knows, or a top below 1.
         """
         return results(self.answer_each(image, [question], top=top))[0]
@@ -67,30 +67,30 @@ class Answerer(Predictor[VqaModel]):
     def answer_each(
         self, image: ImageSource, questions: Sequence[str], *, top: int = 5
     ) -> Iterator[Answer | VisionError]:
-        """Answer several questions about one picture, which is looked at once, in order.
+        """Answer several questions about one image, which is encoded once, in order.
 
-        A question that cannot be answered gives its UsageError and stops no other; a picture that cannot be
+        A question that cannot be answered gives its UsageError and stops no other; an image that cannot be
         read gives its ImageError for each question. Raises UsageError for a top below 1.
         """
-        asked: list[list[str] | VisionError] = []
+        tokenized: list[list[str] | VisionError] = []
         for question in questions:
             try:
-                asked.append(self.read(question))
+                tokenized.append(self.tokenize(question))
             except UsageError as error:
-                asked.append(error)
-        clear = [words for words in asked if isinstance(words, list)]
+                tokenized.append(error)
+        known = [words for words in tokenized if isinstance(words, list)]
         answers: Iterator[Answer | VisionError] = iter(())
-        if clear:
+        if known:
             try:
-                look = self.look(self.model.encoder.preprocess(image).unsqueeze(0))
+                memory = self.remember(self.model.encoder.preprocess(image).unsqueeze(0))
             except ImageError as error:
                 answers = repeat(error)
             else:
-                answers = iter(self.answer_looks(look.of([0] * len(clear)), clear, top=top))
-        for words in asked:
+                answers = iter(self.answer_rows(memory.of([0] * len(known)), known, top=top))
+        for words in tokenized:
             yield next(answers) if isinstance(words, list) else words
 
-    def read(self, question: str) -> list[str]:
+    def tokenize(self, question: str) -> list[str]:
         """The words of a question. Raises UsageError where there are none or none is known."""
         words = tokenize(question)
         if not words:
@@ -102,24 +102,26 @@ class Answerer(Predictor[VqaModel]):
             )
         return words
 
-    def look(self, images: torch.Tensor) -> Look:
-        """Preprocessed pictures (N, 3, H, W) -> what the network keeps of them."""
+    def remember(self, images: torch.Tensor) -> ImageMemory:
+        """Preprocessed images (N, 3, H, W) -> what the network keeps of them."""
         with torch.inference_mode():
             with autocast(self.device, self.precision):
                 features = self.model.encode(images.to(self.device))
-            return self._network.look(features.to(self.dtype))
+            return self._network.remember(features.to(self.dtype))
 
-    def answer_looks(self, look: Look, questions: Sequence[Sequence[str]], *, top: int = 5) -> list[Answer]:
-        """Answer questions, as words, about the looks of as many pictures, row by row."""
+    def answer_rows(
+        self, memory: ImageMemory, questions: Sequence[Sequence[str]], *, top: int = 5
+    ) -> list[Answer]:
+        """Answer questions, as words, each about the image in the same row of the memory."""
         if top < 1:
             raise UsageError(f"--top {top}: must be at least 1")
         vocabulary = self.model.vocabulary
         tokens, lengths = pad([vocabulary.encode(words) for words in questions])
         with torch.inference_mode():
-            logits, maps = self._network.answer(look, tokens.to(self.device), lengths.to(self.device))
+            logits, maps = self._network.answer(memory, tokens.to(self.device), lengths.to(self.device))
         best = logits.float().softmax(-1).topk(min(top, logits.shape[-1]))
         grids = maps.float().cpu().view(*maps.shape[:2], *self.model.encoder.grid)
-        found = []
+        found: list[Answer] = []
         for row, words in enumerate(questions):
             ranked = tuple(
                 (self.model.answers[i], p)

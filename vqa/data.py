@@ -1,4 +1,4 @@
-"""Questions about pictures: the VQA v2 reader, the data set and its batches.
+"""Questions about images: the VQA v2 reader, the data set and its batches.
 
 Notation: Q questions, T words, L grid places, C channels, A answers.
 """
@@ -24,7 +24,7 @@ _ANNOTATIONS = ("annotations/annotations_{split}.json", "v2_mscoco_{split}2014_a
 
 @dataclass(frozen=True)
 class Question:
-    """One question about one picture, with the answers that people gave."""
+    """One question about one image, with the answers that people gave."""
 
     question_id: int
     image: Path
@@ -43,7 +43,7 @@ def read_questions(data: Path, split: str, image_template: str = IMAGE_TEMPLATE)
     Args:
         data: the folder.
         split: train, val, ...
-        image_template: where the picture of an id is, in `data`; a format of `image_id` and `split`.
+        image_template: where the image of an id is, in `data`; a format of `image_id` and `split`.
 
     Raises:
         UsageError: the folder or this part of it is not there, or the template is none.
@@ -71,10 +71,10 @@ def read_questions(data: Path, split: str, image_template: str = IMAGE_TEMPLATE)
     found: list[Question] = []
     try:
         answered = _by_id(annotations["annotations"], "answers", dropped)
-        asked = _by_id(questions["questions"], "question", dropped)
-        for question_id in answered.keys() - asked.keys():
+        by_id = _by_id(questions["questions"], "question", dropped)
+        for question_id in answered.keys() - by_id.keys():
             dropped.add("answers to a question that is not there", question_id)
-        for question_id, item in asked.items():
+        for question_id, item in by_id.items():
             if question_id not in answered:
                 dropped.add("question without answers", question_id)
                 continue
@@ -125,7 +125,7 @@ def _by_id(items: Iterable[Any], what: str, dropped: Dropped) -> dict[Any, Any]:
 
 
 def _text(value: object) -> str:
-    """A text, or a number as one; empty for what is neither (null, NaN, a list) and for what has no ink."""
+    """A text, or a number as text; empty for other values (null, NaN, a list) and invisible characters."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:
         return ""
     text = str(value)
@@ -138,7 +138,7 @@ def _unusable(question: Question) -> str:
     if not question.answers:
         return "question is left without answers"
     if not question.image.is_file():
-        return f"picture is missing ({question.image.name}); where pictures are is told by --image-template"
+        return f"picture is missing ({question.image.name}); --image-template says where pictures are"
     return ""
 
 
@@ -149,7 +149,7 @@ def most_frequent_answers(questions: Sequence[Question], count: int) -> list[str
 
 
 def majority(question: Question) -> str:
-    """The answer that most people gave, the first of equals."""
+    """The answer that most people gave; ties go to the one that stands first."""
     return Counter(normalize(answer) for answer in question.answers).most_common(1)[0][0]
 
 
@@ -177,9 +177,9 @@ class QuestionDataset(Dataset[tuple[torch.Tensor, list[int], torch.Tensor, int]]
     """Features, words and answers of each question.
 
     Args:
-        questions: those whose picture has features.
-        features: grids of the pictures.
-        rows: picture -> row of `features`.
+        questions: those whose image has features.
+        features: grids of the images.
+        rows: image -> row of `features`.
         vocabulary: gives words their numbers.
         answers: the A answers that the model can give.
     """

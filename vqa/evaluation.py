@@ -1,4 +1,4 @@
-"""Score an answerer beside what needs no picture: what `scripts/evaluate_vqa.py` calls."""
+"""Score an answerer beside what needs no image: what `scripts/evaluate_vqa.py` calls."""
 
 import time
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from common.text import tokenize
 from vqa.answerer import Answerer
 from vqa.data import IMAGE_TEMPLATE, Question, normalize, read_questions
 from vqa.metrics import score_answers
-from vqa.model import Look, VqaModel
+from vqa.model import ImageMemory, VqaModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,30 +24,30 @@ class EvaluationConfig(EvaluationFlags):
     """Flags of the evaluation."""
 
     data: Path
-    """Folder with questions, annotations and pictures, in VQA v2's format."""
+    """Folder with questions, annotations and images, in VQA v2's format."""
     image_template: str = IMAGE_TEMPLATE
-    """Where the picture of an id is in --data; for VQA v2 images/COCO_{split}2014_{image_id:012d}.jpg."""
+    """Where the image of an id is in --data; for VQA v2 images/COCO_{split}2014_{image_id:012d}.jpg."""
     model: str = "daquar"
     """A bundled model, a model or run folder, or user/name on the hub."""
     question_only: str | None = None
     """The control of kind question_only to compare with; by default the bundled MODEL-question-only."""
     batch_size: int = 64
-    """Pictures, and questions, at a time."""
+    """Images, and questions, at a time."""
     workers: int = 2
-    """Threads that read pictures."""
+    """Threads that read images."""
 
 
 def evaluate(config: EvaluationConfig) -> int:
-    """Answer, score, print and write the report; 1 if a picture could not be read."""
+    """Answer, score, print and write the report; 1 if an image could not be read."""
     check_folder("--report", config.report)
     answerer = Answerer.from_pretrained(config.model, config.device, config.precision)
     control = _control(config)
     questions = read_questions(config.data, config.split, config.image_template)
     questions = questions[: config.limit] if config.limit else questions
     started = time.monotonic()
-    looks, rows, errors = _looks(answerer, questions, config)
+    memory, rows, errors = _remember_images(answerer, questions, config)
     answered = [question for question in questions if question.image in rows]
-    answers = _answers(answerer, answered, looks, rows, config.batch_size)
+    answers = _answers(answerer, answered, memory, rows, config.batch_size)
     seconds = time.monotonic() - started
     left_out(errors)
     known = set(answerer.model.answers)
@@ -56,9 +56,9 @@ def evaluate(config: EvaluationConfig) -> int:
     report["accuracy"] = round(report["accuracy"], 2)
     report["prior_accuracy"] = _accuracy([prior] * len(answered), answered)
     if control is not None:
-        nothing = Look(torch.zeros(1, 0, 0))
-        blind = _answers(control, answered, nothing, dict.fromkeys(rows, 0), config.batch_size)
-        report["question_only_accuracy"] = _accuracy(blind, answered)
+        no_image = ImageMemory(torch.zeros(1, 0, 0))
+        control_answers = _answers(control, answered, no_image, dict.fromkeys(rows, 0), config.batch_size)
+        report["question_only_accuracy"] = _accuracy(control_answers, answered)
     report |= {
         "num_questions": len(answered),
         "num_unanswerable": sum(not any(normalize(a) in known for a in q.answers) for q in answered),
@@ -88,12 +88,12 @@ def _control(config: EvaluationConfig) -> Answerer | None:
     return control
 
 
-def _looks(
+def _remember_images(
     answerer: Answerer, questions: Sequence[Question], config: EvaluationConfig
-) -> tuple[Look, dict[Path, int], list[ImageError]]:
-    """Each picture looked at once; the row of each that can be read."""
+) -> tuple[ImageMemory, dict[Path, int], list[ImageError]]:
+    """What the network keeps of each image, encoded once; the row of each that can be read."""
     paths = list(dict.fromkeys(question.image for question in questions))
-    looks: list[Look] = []
+    memories: list[ImageMemory] = []
     rows: dict[Path, int] = {}
     errors: list[ImageError] = []
     for batch in read_batches(
@@ -101,22 +101,28 @@ def _looks(
     ):
         errors += batch.errors.values()
         if batch.indices:
-            looks.append(answerer.look(batch.images))
+            memories.append(answerer.remember(batch.images))
             rows |= {paths[i]: len(rows) + n for n, i in enumerate(batch.indices)}
-    if not looks:
+    if not memories:
         raise ImageError("none of the pictures could be read")
-    return Look.cat(looks), rows, errors
+    return ImageMemory.cat(memories), rows, errors
 
 
 def _answers(
-    answerer: Answerer, questions: Sequence[Question], looks: Look, rows: dict[Path, int], batch_size: int
+    answerer: Answerer,
+    questions: Sequence[Question],
+    memory: ImageMemory,
+    rows: dict[Path, int],
+    batch_size: int,
 ) -> list[str]:
     answers: list[str] = []
     for start in range(0, len(questions), batch_size):
         chosen = questions[start : start + batch_size]
-        seen = looks.of([rows[question.image] for question in chosen])
-        found = answerer.answer_looks(seen, [tokenize(question.text) for question in chosen], top=1)
-        answers += [answer.text for answer in found]
+        of_questions = memory.of([rows[question.image] for question in chosen])
+        predicted = answerer.answer_rows(
+            of_questions, [tokenize(question.text) for question in chosen], top=1
+        )
+        answers += [answer.text for answer in predicted]
     return answers
 
 

@@ -1,4 +1,4 @@
-"""Answerers: an RNN reads the question, the picture's grid answers it, a classifier chooses.
+"""Answerers: an RNN reads the question, attention over the image's grid, a classifier of answers.
 
 Notation: Q questions, T words, L grid places, C channels, E embedding size, D hidden size, A answers, H hops.
 """
@@ -25,7 +25,7 @@ class AnswererConfig:
     """Sizes of an answerer."""
 
     kind: AnswererKind = "san"
-    """san (stacked attention), lstm_q_i (pooled picture), or a control: question_only, image_only."""
+    """san (stacked attention), lstm_q_i (pooled image), or a control: question_only, image_only."""
     cell: CellKind = "lstm"
     """lstm, gru or rnn; reads the question."""
     hidden_size: int = 512
@@ -37,39 +37,41 @@ class AnswererConfig:
     hops: int = 2
     """Attention layers of san."""
     dropout: float = 0.5
-    """On words, picture and output."""
+    """On words, image and output."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """What an answer network keeps of N pictures, from `AnswerNetwork.look`."""
+class ImageMemory:
+    """What an answer network keeps of N images, from `AnswerNetwork.remember`."""
 
     grid: torch.Tensor
     """(N, L, D); one place, the mean, for all but `san`"""
     keys: tuple[torch.Tensor, ...] = ()
     """Of each hop, (N, L, attention size)"""
 
-    def of(self, pictures: Sequence[int]) -> "Look":
-        """The row of the picture of each of Q questions."""
-        rows = torch.tensor(pictures, device=self.grid.device)
-        return Look(self.grid.index_select(0, rows), tuple(keys.index_select(0, rows) for keys in self.keys))
+    def of(self, images: Sequence[int]) -> "ImageMemory":
+        """The rows of the images of Q questions."""
+        rows = torch.tensor(images, device=self.grid.device)
+        return ImageMemory(
+            self.grid.index_select(0, rows), tuple(keys.index_select(0, rows) for keys in self.keys)
+        )
 
     @classmethod
-    def cat(cls, looks: Sequence["Look"]) -> "Look":
-        """The pictures of all, one after the other."""
-        grids, keys = zip(*[(look.grid, look.keys) for look in looks], strict=True)
+    def cat(cls, memories: Sequence["ImageMemory"]) -> "ImageMemory":
+        """The images of all memories, one after the other."""
+        grids, keys = zip(*[(memory.grid, memory.keys) for memory in memories], strict=True)
         return cls(torch.cat(grids), tuple(torch.cat(hop) for hop in zip(*keys, strict=True)))
 
 
 class AnswerNetwork(nn.Module):
     """Question and grid -> one logit an answer.
 
-    `look` is computed once a picture, `answer` once a question.
+    `remember` is computed once an image, `answer` once a question.
 
-    - `san`: stacked attention (Yang et al. 2016, eqs. 15 to 22): each hop looks with what is known so far and
-      adds what it saw.
+    - `san`: stacked attention (Yang et al. 2016, eqs. 15 to 22): each hop attends with the question and
+      what earlier hops found, and adds what it finds.
     - `lstm_q_i`: the mean of the grid times the question, elementwise (Antol et al. 2015, section 4.2).
-    - `question_only`, `image_only`: controls; the other input is not seen.
+    - `question_only`, `image_only`: controls; the other input is not used.
 
     Args:
         config: sizes.
@@ -93,51 +95,51 @@ class AnswerNetwork(nn.Module):
         self.attention: Any = nn.ModuleList(attention)
         self.classify = nn.Linear(size, answers)
 
-    def look(self, features: torch.Tensor) -> Look:
-        """What the network keeps of pictures, features (N, L, C); it depends on no question.
+    def remember(self, features: torch.Tensor) -> ImageMemory:
+        """What the network keeps of images, features (N, L, C); it depends on no question.
 
         Of `question_only`, nothing.
         """
         kind = self.config.kind
         if kind == "question_only":
-            return Look(features.new_zeros(len(features), 0, 0))
-        seen = self._see(features)
+            return ImageMemory(features.new_zeros(len(features), 0, 0))
+        features = self._normalized(features)
         if kind != "san":
-            seen = seen.mean(dim=1, keepdim=True)
-        grid = torch.tanh(self.project(seen))  # N, L, C -> N, L, D
-        return Look(grid, tuple(hop.keys(grid) for hop in self.attention))
+            features = features.mean(dim=1, keepdim=True)
+        grid = torch.tanh(self.project(features))  # N, L, C -> N, L, D
+        return ImageMemory(grid, tuple(hop.keys(grid) for hop in self.attention))
 
     def forward(
         self, features: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """features (Q, L, C), tokens (Q, T), lengths (Q,) -> as `answer`."""
-        return self.answer(self.look(features), tokens, lengths)
+        return self.answer(self.remember(features), tokens, lengths)
 
     def answer(
-        self, look: Look, tokens: torch.Tensor, lengths: torch.Tensor
+        self, memory: ImageMemory, tokens: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """look of Q pictures, tokens (Q, T), lengths (Q,) -> logits (Q, A), where it looked (Q, H, L).
+        """memory of Q images, tokens (Q, T), lengths (Q,) -> logits (Q, A), attention weights (Q, H, L).
 
-        Rows of the look and of tokens belong together. H and L are 0 for all but `san`.
+        Rows of the memory and of tokens belong together. H and L are 0 for all but `san`.
         """
-        grid, kind = look.grid, self.config.kind
+        grid, kind = memory.grid, self.config.kind
         maps = grid.new_zeros(len(tokens), 0, 0)
         if kind == "image_only":
-            known = grid[:, 0]  # Q, D
+            query = grid[:, 0]  # Q, D
         else:
-            known = self.reader.last(self.dropout(self.embedding(tokens)), lengths)  # Q, D
+            query = self.reader.last(self.dropout(self.embedding(tokens)), lengths)  # Q, D
         if kind == "lstm_q_i":
-            known = known * grid[:, 0]
+            query = query * grid[:, 0]
         elif kind == "san":
-            looks = []
-            for hop, keys in zip(self.attention, look.keys, strict=True):
-                seen, weights = hop(self.dropout(known), grid, keys)
-                known = known + seen
-                looks.append(weights)
-            maps = torch.stack(looks, dim=1)  # Q, H, L
-        return self.classify(self.dropout(known)), maps
+            weights = []
+            for hop, keys in zip(self.attention, memory.keys, strict=True):
+                attended, of_hop = hop(self.dropout(query), grid, keys)
+                query = query + attended
+                weights.append(of_hop)
+            maps = torch.stack(weights, dim=1)  # Q, H, L
+        return self.classify(self.dropout(query)), maps
 
-    def _see(self, features: torch.Tensor) -> torch.Tensor:
+    def _normalized(self, features: torch.Tensor) -> torch.Tensor:
         """Each place's features at length 1 (Antol et al. 2015, section 4.2), before dropout."""
         return self.dropout(F.normalize(features, dim=-1) * features.shape[-1] ** 0.5)
 
@@ -146,7 +148,7 @@ class VqaModel(PretrainedModel):
     """A frozen encoder, an answer network, and the words and answers that it knows.
 
     Args:
-        encoder: looks.
+        encoder: images -> grid of features.
         config: sizes of the network.
         vocabulary: words of questions.
         answers: the A answers that it can give.
@@ -180,7 +182,7 @@ class VqaModel(PretrainedModel):
         return cls(encoder, config, Vocabulary(values["vocabulary"]), values["answers"])
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Preprocessed pictures (N, 3, H, W) -> features (N, L, C)."""
+        """Preprocessed images (N, 3, H, W) -> features (N, L, C)."""
         return self.encoder.places(images)
 
     def forward(

@@ -29,9 +29,9 @@ class VqaConfig(AnswererConfig, FeatureConfig):
     """Flags of visual question answering."""
 
     data: Path
-    """Folder with questions, annotations and pictures, in VQA v2's format."""
+    """Folder with questions, annotations and images, in VQA v2's format."""
     image_template: str = IMAGE_TEMPLATE
-    """Where the picture of an id is in --data; for VQA v2 images/COCO_{split}2014_{image_id:012d}.jpg."""
+    """Where the image of an id is in --data; for VQA v2 images/COCO_{split}2014_{image_id:012d}.jpg."""
     num_answers: int = 1000
     """Answers that the model can give: the most frequent of train."""
     min_count: int = 1
@@ -69,7 +69,7 @@ def train(config: VqaConfig) -> None:
 
 
 def _open(config: VqaConfig, model: VqaModel, parts: dict[str, list[Question]]) -> dict[str, QuestionDataset]:
-    """The questions of each part whose picture has features."""
+    """The questions of each part whose image has features."""
     opened = {}
     for name, questions in parts.items():
         store, rows = config.features(model.encoder, name, (question.image for question in questions))

@@ -11,7 +11,7 @@ from tests.vqa.conftest import tiny_answerer, write_questions
 from vqa import Answerer
 from vqa.data import Question, majority, most_frequent_answers, read_questions
 from vqa.metrics import plain_answer, score_answers, vqa_accuracy
-from vqa.model import Look, VqaModel
+from vqa.model import ImageMemory, VqaModel
 
 KINDS = ["san", "lstm_q_i", "question_only", "image_only"]
 
@@ -236,14 +236,14 @@ def test_padding_and_company_change_nothing(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_picture_is_looked_at_once_for_all_its_questions(kind):
+def test_an_image_is_encoded_once_for_all_its_questions(kind):
     network = tiny_answerer(kind).network
     features, tokens, lengths = batch(tiny_answerer(kind))
     pictures = [1, 0, 1]
     with torch.inference_mode():
         each = network(features[pictures], tokens, lengths)
-        looks = Look.cat([network.look(features[:1]), network.look(features[1:])])
-        once = network.answer(looks.of(pictures), tokens, lengths)
+        memory = ImageMemory.cat([network.remember(features[:1]), network.remember(features[1:])])
+        once = network.answer(memory.of(pictures), tokens, lengths)
     for found, expected in zip(once, each, strict=True):
         torch.testing.assert_close(found, expected)
 
