@@ -1,10 +1,10 @@
-"""Tell what each pixel of a picture shows.
+"""Tell what each pixel of an image shows.
 
     python scripts/segment.py street.jpg --out segmented
     python scripts/segment.py FOLDER "more/*.jpg" --json
 
 Prints the share of each class. With --out it writes NAME.labels.png (class ids with a palette) and
-NAME.overlay.png (the picture under its classes, with a legend) for each picture.
+NAME.overlay.png (the image under its classes, with a legend) for each image.
 """
 
 from dataclasses import dataclass
@@ -26,17 +26,17 @@ class Config(UseFlags):
     """Flags."""
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Pictures, patterns or folders."""
+    """Images, patterns or folders."""
     model: str = "camvid"
     """A bundled model, a model or run folder, or user/name on the hub."""
     out: Path | None = None
     """Folder for the label and overlay PNGs."""
     json: bool = False
-    """Print one JSON object a picture."""
+    """Print one JSON object an image."""
 
 
 def main(config: Config) -> int:
-    """Segment each picture; 1 if one could not be read."""
+    """Segment each image; 1 if one could not be read."""
     paths, failed = find_files(config.paths, IMAGE_SUFFIXES, "pictures")
     names = _names(paths) if config.out else {}
     segmenter = Segmenter.from_pretrained(config.model, config.device, config.precision)
@@ -65,7 +65,7 @@ def main(config: Config) -> int:
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:
-    """What each picture's PNGs are called. Raises UsageError where two would be the same."""
+    """What each image's PNGs are called. Raises UsageError where two would be the same."""
     names = {path: path.stem for path in paths}
     taken: dict[str, Path] = {}
     for path, name in names.items():

@@ -1,6 +1,6 @@
-"""Pictures with a class for each pixel: the folder reader, joint augmentation, batches.
+"""Images with a class for each pixel: the folder reader, joint augmentation, batches.
 
-Notation: N pictures, H x W pixels, K classes.
+Notation: N images, H x W pixels, K classes.
 """
 
 from collections import Counter
@@ -29,12 +29,12 @@ _TURNED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientations that exchange width and height, and what makes such a picture upright."""
+"""EXIF orientations that exchange width and height, and what makes such an image upright."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and its label."""
+    """An image and its label."""
 
     image: Path
     label: Path
@@ -43,7 +43,7 @@ class Scene:
     counts: tuple[int, ...]
     """Pixels of each class."""
     turn: Image.Transpose | None = None
-    """What makes the label upright, where it lies as the camera stored its picture."""
+    """What makes the label upright, where it lies as the camera stored its image."""
 
 
 def read_classes(data: Path) -> list[str]:
@@ -72,27 +72,27 @@ def read_scenes(data: Path, split: str, classes: int, ignore_label: int) -> list
         UsageError: no such folder or part.
         DataError: nothing is left of it.
     """
-    images, labels = data / split / "images", data / split / "labels"
-    if not images.is_dir() or not labels.is_dir():
+    image_folder, label_folder = data / split / "images", data / split / "labels"
+    if not image_folder.is_dir() or not label_folder.is_dir():
         raise UsageError(
             f"--data {data}: holds no {split!r} part; expected {split}/images and {split}/labels"
         )
     dropped = Dropped()
-    pictures = [p for p in sorted(images.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
-    lonely = {p.stem for p in labels.glob("*.png")} - {p.stem for p in pictures}
+    images = [p for p in sorted(image_folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
+    lonely = {p.stem for p in label_folder.glob("*.png")} - {p.stem for p in images}
     for stem in sorted(lonely):
         dropped.add("label without a picture", f"{stem}.png")
-    stems = Counter(picture.stem for picture in pictures)
+    stems = Counter(image.stem for image in images)
     scenes: list[Scene] = []
-    for picture in pictures:
-        label = labels / f"{picture.stem}.png"
+    for image in images:
+        label = label_folder / f"{image.stem}.png"
         try:
-            if stems[picture.stem] > 1:
+            if stems[image.stem] > 1:
                 raise DataError("several pictures for one label, ")
-            with Image.open(picture, formats=FORMATS) as opened:
+            with Image.open(image, formats=FORMATS) as opened:
                 size, orientation = opened.size, _orientation(opened)
             if orientation != 1:
-                size = load_image(picture).size
+                size = load_image(image).size
             stored = size[::-1] if orientation in _TURNED else size
             ids = read_label(label)
             if ids.shape[::-1] not in (size, stored):
@@ -113,12 +113,12 @@ def read_scenes(data: Path, split: str, classes: int, ignore_label: int) -> list
                 counts[ignore_label] = 0
             if not counts[:classes].any():
                 raise DataError("nothing but the ignored label")
-            scenes.append(Scene(picture, label, size, tuple(counts[:classes].tolist()), turn))
+            scenes.append(Scene(image, label, size, tuple(counts[:classes].tolist()), turn))
         except DataError as error:
             reason, _, detail = str(error).partition(", ")
-            dropped.add(reason, f"{picture.name} {detail}".strip())
+            dropped.add(reason, f"{image.name} {detail}".strip())
         except Exception:  # decoders meet damage with exceptions of every type
-            dropped.add("damaged picture", picture.name)
+            dropped.add("damaged picture", image.name)
     summary = f"{split}: {len(scenes):,} pictures\n{dropped}"
     if not scenes:
         raise DataError(f"{data}: nothing is left to use\n{summary}")
@@ -132,11 +132,11 @@ def read_scenes(data: Path, split: str, classes: int, ignore_label: int) -> list
     return scenes
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; 1 is upright. A PNG with nothing ahead of its pixels is not decoded."""
-    if picture.format == "PNG" and not {"exif", "xmp", "XML:com.adobe.xmp"} & picture.info.keys():
+    if image.format == "PNG" and not {"exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys():
         return 1
-    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     return orientation if orientation in range(1, 9) else 1
 
 
@@ -161,11 +161,11 @@ def class_weights(scenes: Sequence[Scene], power: float) -> torch.Tensor:
     """(K,) weights of the loss: (median frequency / frequency)^power, 0 for a class that never occurs.
 
     Power 1 is median frequency balancing (Eigen & Fergus 2015, section 6.3.2), 0 weighs all pixels alike. A
-    frequency is a class's pixels over all pixels of the pictures in which it occurs.
+    frequency is a class's pixels over all pixels of the images in which it occurs.
     """
     counts = np.array([scene.counts for scene in scenes], dtype=np.float64)
-    around = ((counts > 0) * counts.sum(axis=1, keepdims=True)).sum(axis=0)
-    frequency = counts.sum(axis=0) / np.maximum(around, 1)
+    pixels_of_images = ((counts > 0) * counts.sum(axis=1, keepdims=True)).sum(axis=0)
+    frequency = counts.sum(axis=0) / np.maximum(pixels_of_images, 1)
     present = frequency > 0
     weights = np.zeros(len(frequency))
     weights[present] = (np.median(frequency[present]) / frequency[present]) ** power
@@ -186,9 +186,9 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
     """Scenes as tensors; those of train are scaled, cropped, mirrored and recoloured by chance.
 
     Args:
-        scenes: pictures with labels.
+        scenes: images with labels.
         preprocess: as the model sees.
-        ignore_label: of pixels outside a picture.
+        ignore_label: of pixels outside an image.
         crop: height and width of a crop; None leaves everything as it is.
         scales: smallest and largest size, relative to the model's own.
     """
@@ -217,25 +217,25 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         return len(self.scenes)
 
     def __getitem__(self, draw: "tuple[int, int]") -> tuple[torch.Tensor, torch.Tensor, int]:
-        """draw: position and seed -> picture (3, H, W), ids (H, W), position. Raises ImageError."""
+        """draw: position and seed -> image (3, H, W), ids (H, W), position. Raises ImageError."""
         index, seed = draw
         scene = self.scenes[index]
-        picture = load_image(scene.image)
-        if picture.size != scene.size:  # EXIF data behind the pixels, or the file was changed
+        image = load_image(scene.image)
+        if image.size != scene.size:  # EXIF data behind the pixels, or the file was changed
             raise ImageError(f"{scene.image}: turned by its EXIF data; save it upright")
         label = torch.from_numpy(read_label(scene.label, scene.turn))
-        own = self.preprocess.fitted(*picture.size)
+        preprocess = self.preprocess.fitted(*image.size)
         if not self.crop:
-            return own(picture), label, index
+            return preprocess(image), label, index
         torch.manual_seed(seed)
         low, high = self.scales
         scale = low * (high / low) ** float(torch.rand(()))
-        size = [max(1, round(own.height * scale)), max(1, round(own.width * scale))]
-        resized = v2.functional.resize(tv_tensors.Image(picture), size, antialias=True)
+        size = [max(1, round(preprocess.height * scale)), max(1, round(preprocess.width * scale))]
+        resized = v2.functional.resize(tv_tensors.Image(image), size, antialias=True)
         ids = v2.functional.resize(tv_tensors.Mask(label), size)  # a mask takes the nearest pixel
         pixels, ids = self.augment(resized, ids)
         pixels = v2.functional.to_dtype(pixels, torch.float32, scale=True)
-        pixels = v2.functional.normalize(pixels, list(own.mean), list(own.std))
+        pixels = v2.functional.normalize(pixels, list(preprocess.mean), list(preprocess.std))
         return pixels.as_subclass(torch.Tensor), ids.as_subclass(torch.Tensor), index
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a segmentation: label PNG with a palette, overlay with a legend."""
+"""Images of a segmentation: label PNG with a palette, overlay with a legend."""
 
 import colorsys
 from pathlib import Path
@@ -9,12 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 from common.images import ImageSource, load_image
 from segmentation.segmenter import Segmentation
 
-_LEAST_SIDE = 480  # pixels of the longer side of an overlay: smaller pictures are enlarged
+_LEAST_SIDE = 480  # pixels of the longer side of an overlay: smaller images are enlarged
 _ROW = 18  # pixels of a line of the legend
 
 
 def palette(classes: int) -> np.ndarray:
-    """Colours that are easily told apart, uint8 (classes, 3): hues by the golden ratio, two brightnesses."""
+    """Colours that are easy to tell apart, uint8 (classes, 3): hues by the golden ratio, two brightnesses."""
     colours = [
         colorsys.hsv_to_rgb(i * 0.618034 % 1, (0.85, 0.55)[i % 2], (0.95, 0.7)[i // 2 % 2])
         for i in range(classes)
@@ -30,29 +30,29 @@ def save_labels(found: Segmentation, out: Path) -> None:
 
 
 def draw_overlay(source: ImageSource, found: Segmentation, out: Path) -> None:
-    """Write a PNG: the picture under the colours of its classes, with a legend below that gives their shares.
+    """Write a PNG: the image under the colours of its classes, with a legend below that gives their shares.
 
     Raises:
-        ImageError: the picture cannot be read.
+        ImageError: the image cannot be read.
         OSError: `out` cannot be written.
     """
-    picture = load_image(source)
+    image = load_image(source)
     colours = palette(len(found.classes))
-    blended = 0.5 * np.asarray(picture) + 0.5 * colours[found.labels]
-    shown = Image.fromarray(blended.round().astype(np.uint8))
-    scale = max(1.0, _LEAST_SIDE / max(shown.size))
-    shown = shown.resize((round(shown.width * scale), round(shown.height * scale)))
+    blended = 0.5 * np.asarray(image) + 0.5 * colours[found.labels]
+    overlay = Image.fromarray(blended.round().astype(np.uint8))
+    scale = max(1.0, _LEAST_SIDE / max(overlay.size))
+    overlay = overlay.resize((round(overlay.width * scale), round(overlay.height * scale)))
     font = ImageFont.load_default(12)
     entries = [(found.classes.index(name), f"{name} {share:.1%}") for name, share in found.shares.items()]
     column = 28 + max(round(font.getlength(text)) for _, text in entries)
-    width = max(shown.width, column)
+    width = max(overlay.width, column)
     columns = width // column
     rows = -(-len(entries) // columns)
-    sheet = Image.new("RGB", (width, shown.height + rows * _ROW + 8), "white")
-    sheet.paste(shown, (0, 0))
+    sheet = Image.new("RGB", (width, overlay.height + rows * _ROW + 8), "white")
+    sheet.paste(overlay, (0, 0))
     draw = ImageDraw.Draw(sheet)
     for i, (number, text) in enumerate(entries):
-        x, y = i % columns * column, shown.height + 4 + i // columns * _ROW
+        x, y = i % columns * column, overlay.height + 4 + i // columns * _ROW
         draw.rectangle((x + 4, y + 2, x + 16, y + 14), fill=tuple(colours[number].tolist()))
         draw.text((x + 22, y + 1), text, "black", font)
     sheet.save(out, format="PNG")

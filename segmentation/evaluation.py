@@ -31,10 +31,10 @@ class EvaluationConfig(EvaluationFlags):
 
 
 def evaluate(config: EvaluationConfig) -> int:
-    """Segment, score over the whole part, print and write the report; 1 if a picture could not be read."""
-    picture = config.confusion or (config.report.with_suffix(".png") if config.report else None)
+    """Segment, score over the whole part, print and write the report; 1 if an image could not be read."""
+    confusion_file = config.confusion or (config.report.with_suffix(".png") if config.report else None)
     check_folder("--report", config.report)
-    check_folder("--confusion", picture)
+    check_folder("--confusion", confusion_file)
     segmenter = Segmenter.from_pretrained(config.model, config.device, config.precision)
     model = segmenter.model
     names = read_classes(config.data)
@@ -57,8 +57,8 @@ def evaluate(config: EvaluationConfig) -> int:
             errors.append(error)
             print(f"left out {error}", flush=True)
             continue
-        found = segmenter.predict(image[None], *labels.shape)[0].cpu()
-        counts += confusion(found, labels, len(names), ignored)
+        predicted = segmenter.predict(image[None], *labels.shape)[0].cpu()
+        counts += confusion(predicted, labels, len(names), ignored)
     seconds = time.monotonic() - started
     if len(errors) == len(scenes):
         raise ImageError("none of the pictures could be read")
@@ -77,8 +77,8 @@ def evaluate(config: EvaluationConfig) -> int:
         "threads": torch.get_num_threads(),
     }
     show(report)
-    if picture is not None:
+    if confusion_file is not None:
         title = f"{report['data']} {config.split}, mean IoU {report['mean_iou']} %"
-        draw_confusion(counts.numpy(), names, title, picture)
+        draw_confusion(counts.numpy(), names, title, confusion_file)
     write_report({**report, "confusion": counts.tolist()}, config.report)
     return 1 if errors else 0

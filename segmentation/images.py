@@ -1,4 +1,4 @@
-"""What a picture goes through before the network sees it; training and use share it."""
+"""What an image goes through before the network sees it; training and use share it."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ from common.images import ImageSource, Preprocess, load_image
 
 @dataclass(frozen=True)
 class ScenePreprocess(Preprocess):
-    """Keeps a picture's shape and gives it the area `height` x `width`, which the model was trained at."""
+    """Keeps an image's shape and gives it the area `height` x `width`, which the model was trained at."""
 
     def __call__(self, source: ImageSource) -> torch.Tensor:
-        """A picture as float32 (3, H, W), normalised. Raises ImageError."""
-        picture = load_image(source)
-        return self.fitted(*picture.size)(picture)
+        """An image as float32 (3, H, W), normalised. Raises ImageError."""
+        image = load_image(source)
+        return self.fitted(*image.size)(image)
 
     def fitted(self, width: int, height: int) -> Preprocess:
-        """What pictures of this size go through.
+        """What images of this size go through.
 
         >>> ScenePreprocess(360, 480, (0.0,) * 3, (1.0,) * 3).fitted(960, 720).width
         480

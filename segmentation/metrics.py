@@ -22,13 +22,13 @@ def score_confusion(counts: torch.Tensor, names: Sequence[str]) -> dict[str, obj
         does not occur is left out of `class_accuracy`.
     """
     matrix = counts.double()
-    right, truth, told = matrix.diag(), matrix.sum(1), matrix.sum(0)
-    union = truth + told - right
-    iou = {name: 100 * float(right[i] / union[i]) for i, name in enumerate(names) if union[i] > 0}
-    recalls = [100 * float(right[i] / truth[i]) for i in range(len(names)) if truth[i] > 0]
+    correct, truth, predicted = matrix.diag(), matrix.sum(1), matrix.sum(0)
+    union = truth + predicted - correct
+    iou = {name: 100 * float(correct[i] / union[i]) for i, name in enumerate(names) if union[i] > 0}
+    recalls = [100 * float(correct[i] / truth[i]) for i in range(len(names)) if truth[i] > 0]
     return {
         "mean_iou": sum(iou.values()) / max(1, len(iou)),
-        "pixel_accuracy": 100 * float(right.sum() / matrix.sum().clamp(min=1)),
+        "pixel_accuracy": 100 * float(correct.sum() / matrix.sum().clamp(min=1)),
         "class_accuracy": sum(recalls) / max(1, len(recalls)),
         "iou": iou,
     }

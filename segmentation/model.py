@@ -1,6 +1,6 @@
-"""ReSeg: a CNN sees, RNNs sweep its feature map, a light decoder paints (Visin et al. 2016).
+"""ReSeg: a CNN encoder, RNNs that sweep its feature map, a light decoder of classes (Visin et al. 2016).
 
-Notation: N pictures, H x W pixels, C channels, D width of the decoder, K classes, s stride of a map.
+Notation: N images, H x W pixels, C channels, D width of the decoder, K classes, s stride of a map.
 """
 
 import math
@@ -20,7 +20,7 @@ from segmentation.renet import ReNet
 
 ContextKind = Literal["renet", "none", "conv", "attention"]
 FINEST = 4
-"""Stride of the map on which classes are told; the encoder's finer maps are not used."""
+"""Stride of the map on which classes are predicted; the encoder's finer maps are not used."""
 CONTEXT_STRIDE = 16
 """Stride of the map that the context layers read, or the encoder's own where it is cut earlier."""
 
@@ -61,8 +61,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """maps (N, D, H, W) -> (N, D, H, W)."""
-        placed = (maps + _sines(maps)).flatten(2).transpose(1, 2)  # N, D, H, W -> N, H*W, D
-        return self.layer(placed).transpose(1, 2).unflatten(2, maps.shape[2:])
+        tokens = (maps + _sines(maps)).flatten(2).transpose(1, 2)  # N, D, H, W -> N, H*W, D
+        return self.layer(tokens).transpose(1, 2).unflatten(2, maps.shape[2:])
 
 
 def _sines(maps: torch.Tensor) -> torch.Tensor:
@@ -78,7 +78,7 @@ def _sines(maps: torch.Tensor) -> torch.Tensor:
 
 
 class Context(nn.Module):
-    """What a place learns of other places: x + layer(x), as often as there are layers.
+    """Layers that exchange information between places of the map, each as x + layer(x).
 
     `renet` sweeps the map, `attention` compares all pairs of places, `conv` sees 3 x 3 places, each with
     about 9 D^2 weights; `none` is the control and leaves the map as it is.
@@ -133,16 +133,18 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """maps [(N, C_i, H / s_i, W / s_i)] -> logits (N, K, H / s_0, W / s_0)."""
-        known: torch.Tensor | None = None
+        coarser: torch.Tensor | None = None
         for level in reversed(range(len(maps))):
-            seen = self.lateral[level](maps[level])  # N, C_i, h, w -> N, D, h, w
-            if known is not None:
-                seen = seen + F.interpolate(known, seen.shape[2:], mode="bilinear", align_corners=False)
+            merged = self.lateral[level](maps[level])  # N, C_i, h, w -> N, D, h, w
+            if coarser is not None:
+                merged = merged + F.interpolate(
+                    coarser, merged.shape[2:], mode="bilinear", align_corners=False
+                )
             if level == self.context_level:
-                seen = self.context(seen)
-            known = self.smooth[level](seen)
-        assert known is not None
-        return self.classify(self.dropout(known))
+                merged = self.context(merged)
+            coarser = self.smooth[level](merged)
+        assert coarser is not None
+        return self.classify(self.dropout(coarser))
 
 
 def _smoothing(width: int) -> nn.Sequential:
@@ -161,7 +163,7 @@ class SegmentationModel(PretrainedModel):
         encoder: loses its layers behind the cut.
         config: sizes of the network.
         classes: names of the K classes.
-        ignore_label: class id in label pictures that counts for nothing.
+        ignore_label: class id in label images that counts for nothing.
 
     Raises:
         UsageError: the encoder has no maps at these strides.
@@ -182,7 +184,7 @@ class SegmentationModel(PretrainedModel):
 
     @property
     def preprocess(self) -> ScenePreprocess:
-        """What each picture goes through, in training and in use."""
+        """What each image goes through, in training and in use."""
         return cast(ScenePreprocess, self.encoder.preprocess)
 
     def architecture(self) -> dict[str, Any]:

@@ -17,15 +17,15 @@ SPAN = 64
 
 
 class ReNet(nn.Module):
-    """Two bidirectional sweeps over a feature map, after which each place has heard of every other.
+    """Two bidirectional sweeps over a feature map, after which each place depends on every other.
 
     In `sequence` a vertical sweep reads the columns (Visin et al. 2015, eqs. 1 and 2) and a horizontal sweep
     reads the rows of what it wrote. In `parallel` both read the input and their outputs are concatenated;
-    a place then hears of its own row and column alone.
+    a place then depends on its own row and column only.
 
     All lines of all maps go through one RNN call a sweep. LSTMs and GRUs start with memories of up to `SPAN`
     steps (chrono initialisation, Tallec & Ollivier 2018, section 2.3); with the usual start a cue is
-    forgotten after a few steps, and what stands far away is hard to learn.
+    forgotten after a few steps, so that distant cues are hard to learn.
 
     Args:
         channels: C of the input.
@@ -59,8 +59,8 @@ class ReNet(nn.Module):
         self.order, self.patch = order, patch
         size = channels * patch[0] * patch[1]
         self.vertical = RecurrentEncoder(cell, size, hidden_size, bidirectional=True)
-        read = self.vertical.output_size if order == "sequence" else size
-        self.horizontal = RecurrentEncoder(cell, read, hidden_size, bidirectional=True)
+        input_size = self.vertical.output_size if order == "sequence" else size
+        self.horizontal = RecurrentEncoder(cell, input_size, hidden_size, bidirectional=True)
         for sweep in (self.vertical, self.horizontal):
             _start_with_memory(sweep, cell, hidden_size)
         self.out_channels = (2 if order == "sequence" else 4) * hidden_size
@@ -83,11 +83,11 @@ class ReNet(nn.Module):
         heights, widths = (None, None) if sizes is None else (sizes[:, 0], sizes[:, 1])
         down = _sweep(self.vertical, places.transpose(1, 2), heights).transpose(1, 2)  # N, H, W, 2D
         if self.order == "sequence":
-            read = _sweep(self.horizontal, down, widths)
+            swept = _sweep(self.horizontal, down, widths)
         else:
-            read = torch.cat([down, _sweep(self.horizontal, places, widths)], dim=-1)
-        read = read.permute(0, 3, 1, 2)  # N, H, W, 2D -> N, 2D, H, W
-        return read if sizes is None else _keep_inside(read, sizes)
+            swept = torch.cat([down, _sweep(self.horizontal, places, widths)], dim=-1)
+        swept = swept.permute(0, 3, 1, 2)  # N, H, W, 2D -> N, 2D, H, W
+        return swept if sizes is None else _keep_inside(swept, sizes)
 
 
 def _start_with_memory(rnn: RecurrentEncoder, cell: CellKind, size: int) -> None:

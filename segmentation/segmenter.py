@@ -1,4 +1,4 @@
-"""A class for each pixel of a picture: what a user calls."""
+"""A class for each pixel of an image: what a user calls."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ from segmentation.model import SegmentationModel, upsample
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The classes of one picture."""
+    """The classes of one image."""
 
     labels: np.ndarray
-    """uint8 (H, W), class ids at the picture's own size."""
+    """uint8 (H, W), class ids at the image's own size."""
     classes: tuple[str, ...]
     """Names; the position is the id."""
 
     @property
     def shares(self) -> dict[str, float]:
-        """Class name -> share of the picture, largest first, without those that do not occur."""
+        """Class name -> share of the image, largest first, without those that do not occur."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
         order = np.argsort(-counts, kind="stable")
         return {self.classes[i]: float(counts[i] / self.labels.size) for i in order if counts[i]}
 
 
 class Segmenter(Predictor[SegmentationModel]):
-    """Segments pictures with a trained model.
+    """Segments images with a trained model.
 
     Args:
         model: from training or `SegmentationModel.from_pretrained`.
@@ -48,38 +48,38 @@ class Segmenter(Predictor[SegmentationModel]):
     model_class = SegmentationModel
 
     def segment(self, image: ImageSource) -> Segmentation:
-        """Segment one picture: a path or a Pillow image. Raises ImageError."""
+        """Segment one image: a path or a Pillow image. Raises ImageError."""
         return results(self.segment_each([image], workers=0))[0]
 
     def segment_each(
         self, images: Sequence[ImageSource], *, workers: int = 2
     ) -> Iterator[Segmentation | ImageError]:
-        """Segment pictures of any sizes in order, one at a time; one that cannot be read gives its error.
+        """Segment images of any sizes in order, one at a time; one that cannot be read gives its error.
 
         Args:
             images: paths or Pillow images.
             workers: threads that read ahead; 0 reads in this one.
         """
 
-        def read(image: ImageSource) -> tuple[torch.Tensor, Image.Image]:
-            picture = load_image(image)
-            return self.model.preprocess(picture), picture
+        def load(source: ImageSource) -> tuple[torch.Tensor, Image.Image]:
+            image = load_image(source)
+            return self.model.preprocess(image), image
 
-        for image, found in zip(images, ahead(read, images, workers, 2), strict=True):
-            if isinstance(found, ImageError):
-                yield found
+        for source, loaded in zip(images, ahead(load, images, workers, 2), strict=True):
+            if isinstance(loaded, ImageError):
+                yield loaded
                 continue
-            pixels, picture = found
+            pixels, image = loaded
             try:
-                with blamed_on("the picture" if isinstance(image, Image.Image) else image):
-                    labels = self.predict(pixels[None], picture.height, picture.width)[0]
+                with blamed_on("the picture" if isinstance(source, Image.Image) else source):
+                    labels = self.predict(pixels[None], image.height, image.width)[0]
             except ImageError as error:
                 yield error
                 continue
             yield Segmentation(labels.to("cpu", torch.uint8).numpy(), tuple(self.model.classes))
 
     def predict(self, images: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """Preprocessed pictures (N, 3, H, W) -> class ids (N, height, width) on the model's device."""
+        """Preprocessed images (N, 3, H, W) -> class ids (N, height, width) on the model's device."""
         images = images.to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self.device, self.precision):
             logits = self.model(images)

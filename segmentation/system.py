@@ -45,8 +45,8 @@ class SegmentationSystem(TrainingSystem):
 
     def validation_step(self, batch: SceneBatch, batch_index: int) -> None:
         """Count the pixels of each scene."""
-        found = upsample(self.model(batch.images), *batch.labels.shape[1:]).argmax(dim=1)
-        self._counts += confusion(found, batch.labels, len(self.model.classes), self.model.ignore_label)
+        predicted = upsample(self.model(batch.images), *batch.labels.shape[1:]).argmax(dim=1)
+        self._counts += confusion(predicted, batch.labels, len(self.model.classes), self.model.ignore_label)
 
     def on_validation_epoch_end(self) -> None:
         """Scores over the counts of all processes."""

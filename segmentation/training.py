@@ -38,14 +38,14 @@ class SegmentationConfig(SegmenterConfig, EncoderFlags, TrainConfig):
     encoder_rate: float = 0.3
     """Learning rate of the encoder, relative to the rest."""
     encoder_frozen: int = 0
-    """Stride up to which the encoder stays as it is: 2, 4, ...; 0 trains all of it."""
+    """Stride up to which the encoder is frozen: 2, 4, ...; 0 trains all of it."""
     image_size: tuple[int, int] = (0, 0)
-    """Height and width; each picture is scaled to this area and keeps its shape. 0 0 is 360 480, or what
+    """Height and width; each image is scaled to this area and keeps its shape. 0 0 is 360 480, or what
     --init-from has."""
     crop: tuple[int, int] = (352, 352)
     """Height and width of a training crop."""
     scales: tuple[float, float] = (0.5, 2.0)
-    """Smallest and largest size of a training picture, relative to --image-size."""
+    """Smallest and largest size of a training image, relative to --image-size."""
     balance: float = 0.5
     """Power of the class weights: 0 weighs all pixels alike, 1 is median frequency balancing."""
     learning_rate: float = 2e-3
@@ -53,7 +53,7 @@ class SegmentationConfig(SegmenterConfig, EncoderFlags, TrainConfig):
     weight_decay: float = 0.01
     """AdamW's decay, of all but norms and biases."""
     batch_size: int = 8
-    """Pictures a step, over all processes together."""
+    """Images a step, over all processes together."""
     init_from: Path | None = None
     """Model or run folder to start from; its network and classes replace the flags."""
     description: str = ""
