@@ -3,7 +3,7 @@
     python benchmarks/benchmark_video.py --data DIR --report FILE.json
 
 - `clips_over_encoder`: clips/s of `ActionClassifier.classify_each`, over a plain PyAV loop that converts the
-  same frames to RGB plus the bare encoder on ready pictures, one after the other; same threads. Bar: 0.85.
+  same frames to RGB plus the bare encoder on ready images, one after the other; same threads. Bar: 0.85.
 - `reading_over_opencv`: frames/s of `read_clip`, over OpenCV's `VideoCapture`, which grabs every frame and
   retrieves, as RGB, as many at even positions by its own frame count. Bar: 1.
 - `stream_growth_mib`: how far the process's memory grows after the first minute of an hour-long recording

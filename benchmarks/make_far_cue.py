@@ -1,9 +1,9 @@
-"""Make the far-cue set: pictures whose far half can be labelled only by what stands at their other end.
+"""Make the far-cue set: images whose far half can be labelled only by what stands at their other end.
 
     python benchmarks/make_far_cue.py --out DIR
 
-Every picture is the same blue texture, with one patch at its left or right end. A red patch makes the texture
-sky, a green one wall. Only the half of the picture that lies away from the patch is scored; elsewhere the
+Every image is the same blue texture, with one patch at its left or right end. A red patch makes the texture
+sky, a green one wall. Only the half of the image that lies away from the patch is scored; elsewhere the
 label is 255. The layout is what `scripts/train_segmentation.py` reads.
 """
 
@@ -27,9 +27,9 @@ class Config:
     out: Path
     """Folder to write."""
     train: int = 400
-    """Pictures of train."""
+    """Images of train."""
     val: int = 100
-    """Pictures of val."""
+    """Images of val."""
     seed: int = 0
     """Of everything random."""
 
@@ -48,7 +48,7 @@ def main(config: Config) -> None:
 
 
 def draw(random: np.random.Generator, texture: int) -> tuple[Image.Image, Image.Image]:
-    """One picture, its texture sky (0) or wall (1), and its label."""
+    """One image, its texture sky (0) or wall (1), and its label."""
     pixels = np.array([70, 110, 200]) + random.normal(0, 18, (HEIGHT, WIDTH, 1))
     label = np.full((HEIGHT, WIDTH), 255, np.uint8)
     label[:, WIDTH // 2 :] = texture

@@ -1,9 +1,9 @@
-"""How far a place sees: the gradient of one output with respect to the picture (Luo et al. 2016).
+"""How far a place sees: the gradient of one output with respect to the image (Luo et al. 2016).
 
     python benchmarks/receptive_field.py --models none=RUN conv=RUN renet=RUN --data DIR --out FILE.png
 
 For each model the absolute gradient of the centre's logits, summed over classes and colours, is averaged
-over pictures and shown on a logarithmic scale; `far` is its share further than a quarter of the diagonal.
+over images and shown on a logarithmic scale; `far` is its share further than a quarter of the diagonal.
 """
 
 import json
@@ -28,7 +28,7 @@ class Config:
     models: tuple[str, ...]
     """NAME=MODEL of each panel; models or run folders."""
     data: Path
-    """Folder of pictures."""
+    """Folder of images."""
     out: Path
     """PNG to write."""
     pictures: int = 16

@@ -7,7 +7,7 @@
 - `growth`: seconds and peak memory of one forward and backward pass of a ReNet layer and of one
   self-attention layer of the same width, on maps of 1, 4 and 16 times 45 x 60 places, each in a process of
   its own; and how often larger each is at 16 times the places (linear: 16, quadratic: 256).
-- `segmentation_over_encoder`: pictures/s segmented, labels at the picture's size, over the bare encoder at
+- `segmentation_over_encoder`: images/s segmented, labels at the image's size, over the bare encoder at
   the same resolution; same threads and precision. Bar: 0.5.
 """
 
@@ -40,7 +40,7 @@ class Config:
     model: str = "camvid"
     """A bundled model, or a model or run folder."""
     batch_size: int = 8
-    """Pictures at a time."""
+    """Images at a time."""
     repeats: int = 5
     """Measurements; a ratio is the median over pairs that ran side by side."""
     measure: str = ""

@@ -1,4 +1,4 @@
-"""A picture with the attention maps that a decoder laid over it."""
+"""An image with the attention maps that a decoder laid over it."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from common.images import ImageSource, load_image
 
 _SIDE = 360  # pixels of a panel's longer side
-_TALLEST = 4  # times a panel's width; a narrower picture is drawn with margins
+_TALLEST = 4  # times a panel's width; a narrower image is drawn with margins
 
 
 def plain(text: str) -> str:
@@ -25,10 +25,10 @@ def plain(text: str) -> str:
 def draw_attention(
     image: ImageSource, title: str, labels: Sequence[str], maps: torch.Tensor, out: Path
 ) -> None:
-    """Write a PNG: the picture, then once a label with the light where the model looked.
+    """Write a PNG: the image, then once a label with the light where the model looked.
 
     Args:
-        image: the picture.
+        image: the image.
         title: above all of it.
         labels: one a map.
         maps: (labels, H, W); each is scaled to its own largest weight.
@@ -58,7 +58,7 @@ def draw_attention(
 def animate_attention(
     image: ImageSource, title: str, labels: Sequence[str], maps: torch.Tensor, out: Path
 ) -> None:
-    """Write an animated GIF: the picture, then the light where the model looked, a frame a label.
+    """Write an animated GIF: the image, then the light where the model looked, a frame a label.
 
     Below it the title is written word by word. Arguments and errors as of `draw_attention`.
     """
@@ -86,7 +86,7 @@ def animate_attention(
 
 
 def _overlay(picture: Image.Image, grid: np.ndarray) -> np.ndarray:
-    """Blend the picture, darkened, with the colour-coded map laid smoothly over all of it."""
+    """Blend the image, darkened, with the colour-coded map laid smoothly over all of it."""
     scaled = Image.fromarray((255 * grid / max(float(grid.max()), 1e-9)).astype(np.uint8))
     light = np.asarray(scaled.resize(picture.size, Image.Resampling.BICUBIC), dtype=np.float32) / 255
     colours = matplotlib.colormaps["inferno"](light)[..., :3] * 255

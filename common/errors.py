@@ -22,7 +22,7 @@ class DataError(VisionError, ValueError):
 
 
 class ImageError(VisionError, ValueError):
-    """A picture that cannot be read. The message names the file."""
+    """An image that cannot be read. The message names the file."""
 
 
 class EncoderWeightsError(VisionError, RuntimeError):

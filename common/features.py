@@ -98,7 +98,7 @@ class FeatureFlags(EncoderFlags):
 
 
 ReadFiles = Callable[[Sequence[Path], Preprocess, int, int], Iterator[ImageBatch]]
-"""As `common.images.read_batches`; a file that gives several pictures stands in `indices` once for each."""
+"""As `common.images.read_batches`; a file that gives several images stands in `indices` once for each."""
 
 
 def cached_features(
@@ -122,9 +122,9 @@ def cached_features(
         paths: the files.
         encoder: frozen.
         directory: of the cache.
-        read: how files become pictures; by default each is one.
-        variant: tells readers apart that make other pictures of the same file.
-        batch_size: pictures at a time, where the reader heeds it.
+        read: how files become images; by default each is one.
+        variant: tells readers apart that make other images of the same file.
+        batch_size: images at a time, where the reader heeds it.
         workers: threads that read.
         device: auto, cpu or cuda.
 

@@ -1,4 +1,4 @@
-"""Reading pictures safely, and the preprocessing that a checkpoint carries."""
+"""Reading images safely, and the preprocessing that a checkpoint carries."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -36,17 +36,17 @@ IMAGE_SUFFIXES = _UNREAD | {
     ".psd", ".qoi", ".dds", ".sgi", ".rgb", ".rgba", ".bw", ".tga",
 }
 # fmt: on
-"""Of pictures in folders; also of those in formats that are not read, so that reading them says so."""
+"""Of images in folders; also of those in formats that are not read, so that reading them says so."""
 PIXELS = 3
 """Raised whenever the same file gives other pixels, so that cached features are computed again."""
 MAX_PIXELS = 178_956_970
-"""Larger pictures are refused as decompression bombs (Pillow's own error limit)."""
+"""Larger images are refused as decompression bombs (Pillow's own error limit)."""
 
-Image.preinit()  # the first of FORMATS; else the first picture opened loads every plug-in of Pillow
+Image.preinit()  # the first of FORMATS; else the first image opened loads every plug-in of Pillow
 
 
 def load_image(source: ImageSource, at_least: int = 0) -> Image.Image:
-    """Open one picture as upright 8-bit RGB.
+    """Open one image as upright 8-bit RGB.
 
     Handles EXIF rotation, CMYK, palettes, 16-bit, 32-bit and floating-point grey (see `_to_bytes`) and the
     first frame of an animation; transparent pixels are laid on white.
@@ -57,7 +57,7 @@ def load_image(source: ImageSource, at_least: int = 0) -> Image.Image:
             1/8 of its size, never below twice this, which reads a camera photo several times faster.
 
     Raises:
-        ImageError: the file is missing, empty, truncated, no picture, or larger than `MAX_PIXELS`.
+        ImageError: the file is missing, empty, truncated, no image, or larger than `MAX_PIXELS`.
     """
     if isinstance(source, Image.Image):
         with blamed_on(getattr(source, "filename", "") or "the picture"):
@@ -144,9 +144,9 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """A picture as the encoder expects it; stored in the checkpoint and built from it alone.
+    """An image as the encoder expects it; stored in the checkpoint and built from it alone.
 
-    The whole picture is squashed to `height` x `width`, so that nothing at its rim is lost.
+    The whole image is squashed to `height` x `width`, so that nothing at its rim is lost.
     """
 
     height: int
@@ -156,13 +156,13 @@ class Preprocess:
     interpolation: str = "bicubic"
 
     def __call__(self, source: ImageSource) -> torch.Tensor:
-        """Return the picture as float32 (3, height, width), normalised. Raises ImageError."""
+        """Return the image as float32 (3, height, width), normalised. Raises ImageError."""
         return self.batch([source])[0].contiguous()
 
     def batch(self, sources: Sequence[ImageSource | np.ndarray]) -> torch.Tensor:
         """As a call for each, but together: (N, 3, height, width), channels_last.
 
-        A picture may also be uint8 (H, W, 3), RGB. Normalised in NumPy, as threads call it: torch's own
+        An image may also be uint8 (H, W, 3), RGB. Normalised in NumPy, as threads call it: torch's own
         threads beside them would get in the encoder's way.
         """
         mean, std = np.array(self.mean), np.array(self.std)
@@ -199,7 +199,7 @@ class Preprocess:
 
 @dataclass
 class ImageBatch:
-    """Preprocessed pictures of one batch and what could not be read."""
+    """Preprocessed images of one batch and what could not be read."""
 
     indices: list[int]
     """Position of each row of `images` in the sources given."""
@@ -214,7 +214,7 @@ def read_batches(
 ) -> Iterator[ImageBatch]:
     """Preprocess `sources` in order, in threads that read ahead of the caller by two batches.
 
-    A picture that cannot be read lands in `errors`; it never stops the others.
+    An image that cannot be read lands in `errors`; it never stops the others.
 
     Raises:
         UsageError: batch_size below 1.

@@ -17,7 +17,7 @@ from common.training import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig(FeatureFlags, TrainConfig):
-    """Flags of a training on cached features of pictures."""
+    """Flags of a training on cached features of images."""
 
     data: Path
     """Folder of the data set."""
@@ -25,7 +25,7 @@ class FeatureConfig(FeatureFlags, TrainConfig):
     def features(
         self, encoder: Encoder, part: str, pictures: Iterable[Path]
     ) -> tuple[FeatureStore, dict[Path, int]]:
-        """Features of the pictures of a part, and the row of each; prints which cannot be read.
+        """Features of the images of a part, and the row of each; prints which cannot be read.
 
         Raises:
             ImageError: none can be read.

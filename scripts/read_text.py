@@ -1,10 +1,10 @@
-"""Read the text of pages, or of pictures of one line each.
+"""Read the text of pages, or of images of one line each.
 
     python scripts/read_text.py receipt.jpg
     python scripts/read_text.py --line WORDS_FOLDER --json
 
 Prints the text of each page, below a line `==> NAME <==` where there are several; with `--line`, path, tab
-and text. A picture or page that cannot be read is reported on stderr, the others are read all the same, and
+and text. An image or page that cannot be read is reported on stderr, the others are read all the same, and
 the exit code is 1.
 """
 
@@ -33,9 +33,9 @@ class Config(UseFlags):
     """Flags."""
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Pictures, PDF files, patterns or folders. Of a TIFF or PDF each page is read."""
+    """Images, PDF files, patterns or folders. Of a TIFF or PDF each page is read."""
     line: bool = False
-    """Each picture is one line or word, not a page."""
+    """Each image is one line or word, not a page."""
     model: str = "english"
     """A bundled model, a model or run folder, or user/name on the hub."""
     beam_size: int = BEAM_SIZE
@@ -54,11 +54,11 @@ class Config(UseFlags):
     batch_size: int = 32
     """Lines at a time."""
     workers: int = 2
-    """Threads that read pictures of lines."""
+    """Threads that read images of lines."""
 
 
 def main(config: Config) -> int:
-    """Read each picture; 1 if one could not be read."""
+    """Read each image; 1 if one could not be read."""
     paths, failed = find_files(config.paths, IMAGE_SUFFIXES | {".pdf"}, "pictures")
     if config.overlay is not None and (config.line or len(paths) != 1):
         raise UsageError("--overlay draws one page: give one path, and no --line")
@@ -88,7 +88,7 @@ def _language(words: Path, model: Recognizer) -> CharacterNgrams:
 def read_lines(
     config: Config, reader: TextReader, paths: list[Path], model: LanguageModel | None
 ) -> Iterator[tuple[str, Reading | ImageError]]:
-    """The name of each picture, or page of a TIFF or PDF, with its text."""
+    """The name of each image, or page of a TIFF or PDF, with its text."""
     pages = [page for path in paths for page in _pages(path, config.password)]
     found = reader.read_lines_each(
         [image for _, image in pages if not isinstance(image, ImageError)],

@@ -110,7 +110,7 @@ class ActionClassifier(Predictor[VideoModel]):
             yield from list(ahead(self.read, paths[start : start + 4 * workers], workers, 4 * workers))
 
     def read(self, path: Path) -> torch.Tensor:
-        """The pictures that the network sees of one clip, preprocessed (S, T, 3, H, W). Raises VideoError."""
+        """The images that the network sees of one clip, preprocessed (S, T, 3, H, W). Raises VideoError."""
         count = self.model.config.frames
         with blamed_on(path, VideoError):
             frames = read_clip(path, count)
@@ -121,7 +121,7 @@ class ActionClassifier(Predictor[VideoModel]):
             return self._pictures(pairs)
 
     def encode(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pictures of one clip (S, T, 3, H, W) -> features (1, S, T, L, C), lengths (1,)."""
+        """Images of one clip (S, T, 3, H, W) -> features (1, S, T, L, C), lengths (1,)."""
         streams, steps = pictures.shape[:2]
         flat = pictures.flatten(0, 1).to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self.device, self.precision):

@@ -1,4 +1,4 @@
-"""Clips with labels: the CSV reader, frames as the encoder's pictures, and batches of cached features.
+"""Clips with labels: the CSV reader, frames as the encoder's images, and batches of cached features.
 
 Notation: N clips, S streams, T frames, L grid places, C channels.
 """
@@ -120,10 +120,10 @@ def fold_groups(clips: Sequence[Clip], folds: int) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class ClipReader:
-    """Reads clips as pictures of one stream, for `common.features.cached_features`.
+    """Reads clips as images of one stream, for `common.features.cached_features`.
 
     Args:
-        stream: what the pictures show.
+        stream: what the images show.
         frames: T; `OVERSAMPLING` times as many are read.
         view: 0 is the clip as it is; any other number moves, turns and scales the whole clip by chance,
             the same way for the same file and number.
@@ -147,7 +147,7 @@ class ClipReader:
                 yield ImageBatch([i] * len(pixels), pixels, {})
 
     def read(self, path: Path, preprocess: Preprocess) -> torch.Tensor:
-        """The pictures of one clip (T', 3, H, W), channels_last. Raises VideoError."""
+        """The images of one clip (T', 3, H, W), channels_last. Raises VideoError."""
         with blamed_on(path, VideoError):
             frames = read_clip(path, self.frames)
             pictures = [

@@ -41,7 +41,7 @@ _FORMATS = (
     "mpjpeg,m4v,h261,h263,h264,hevc,vvc,vc1,av1,obu,gif,apng,wav,mp3,aac,flac"
 )
 """FFmpeg's readers that may be used. None that opens what a file names: playlists, lists of files, numbered
-pictures, devices."""
+images, devices."""
 
 
 class VideoError(ImageError):
@@ -50,7 +50,7 @@ class VideoError(ImageError):
 
 @dataclass(frozen=True)
 class Frame:
-    """One upright picture of a video."""
+    """One upright image of a video."""
 
     time: float
     """Seconds since the start of the recording."""
@@ -175,9 +175,7 @@ def _main_stream(path: Path, container: Any) -> Any:
         with _open(path) as probe:
             packets = islice(probe.demux(*(probe.streams[s.index] for s in streams)), _PROBE)
             counts = Counter(packet.stream_index for packet in packets if packet.size)
-        films = [
-            s for s in streams if counts[s.index] > 2
-        ]  # FFmpeg's best may be a picture marked as default
+        films = [s for s in streams if counts[s.index] > 2]  # FFmpeg's best may be an image marked as default
         streams = films or streams
     return next((s for s in streams if best is not None and s.index == best.index), streams[0])
 
@@ -305,9 +303,9 @@ def _warn(message: str) -> None:
 
 
 def _upright(time: float, frame: Any, reformatter: VideoReformatter) -> Frame:
-    """The picture as a player would show it: a phone's rotation is applied. A reformatter is slow to make.
+    """The image as a player would show it: a phone's rotation is applied. A reformatter is slow to make.
 
-    More threads than one take four times as long to convert a small picture.
+    More threads than one take four times as long to convert a small image.
     """
     pixels = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
     return Frame(time, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90))))

@@ -1,4 +1,4 @@
-"""Pictures of what a classifier found: probabilities over time, with thumbnails."""
+"""Images of what a classifier found: probabilities over time, with thumbnails."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -98,7 +98,7 @@ def sample(
 def shuffle_frames(features: torch.Tensor, lengths: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """features (N, S, T, L, C), lengths (N,) -> the same frames of each clip in random order.
 
-    All streams of a clip in the same order; a frame's own motion picture moves with it.
+    All streams of a clip in the same order; a frame's own motion image moves with it.
     """
     generator = torch.Generator().manual_seed(seed)
     shuffled = features.clone()

@@ -191,7 +191,7 @@ class VideoModel(PretrainedModel):
     """A frozen encoder, a network over its features, and the names of the classes.
 
     Args:
-        encoder: looks at each picture of each stream.
+        encoder: looks at each image of each stream.
         config: sizes of the network.
         labels: names of the K classes.
         clip_seconds: median length of a training clip, the window for long recordings.
@@ -226,7 +226,7 @@ class VideoModel(PretrainedModel):
         return cls(encoder, config, values["labels"], values["clip_seconds"])
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Preprocessed pictures (F, 3, H, W) -> features (F, L, C)."""
+        """Preprocessed images (F, 3, H, W) -> features (F, L, C)."""
         return self.encoder.places(images)
 
     def forward(self, clips: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
