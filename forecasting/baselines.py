@@ -1,4 +1,4 @@
-"""What every forecast has to beat, and the decomposition of a series; through statsmodels.
+"""Baselines that every forecast should beat, and the decomposition of a series; with statsmodels.
 
 Notation: T rows before the first origin, H horizon, O origins.
 """
@@ -17,8 +17,8 @@ Baseline = Callable[[np.ndarray, int], np.ndarray]
 """History up to an origin, H -> forecast (H,)."""
 
 
-def baselines(known: np.ndarray, season: int) -> dict[str, Baseline]:
-    """Fit every baseline on `known` (T,), what precedes the first origin; later values extend the history.
+def baselines(observed: np.ndarray, season: int) -> dict[str, Baseline]:
+    """Fit every baseline on `observed` (T,), the values before the first origin; later ones extend it.
 
     - `naive`: the last value.
     - `seasonal_naive`: the last season again; left out where there is no season.
@@ -26,13 +26,13 @@ def baselines(known: np.ndarray, season: int) -> dict[str, Baseline]:
     - `holt_winters`: damped additive trend and additive season on logarithms (on the values, where one is not
       positive).
     """
-    found: dict[str, Baseline] = {"naive": lambda history, horizon: np.full(horizon, history[-1])}
-    if 1 < season < len(known) // 2:
-        found["seasonal_naive"] = lambda history, horizon: history[-season:][np.arange(horizon) % season]
-    most = min(150, max(len(known) // 10, 2 * season + 1), len(known) // 3)
-    selected = ar_select_order(known, max(1, most), ic="aic")
+    named: dict[str, Baseline] = {"naive": lambda history, horizon: np.full(horizon, history[-1])}
+    if 1 < season < len(observed) // 2:
+        named["seasonal_naive"] = lambda history, horizon: history[-season:][np.arange(horizon) % season]
+    max_lags = min(150, max(len(observed) // 10, 2 * season + 1), len(observed) // 3)
+    selected = ar_select_order(observed, max(1, max_lags), ic="aic")
     lags = len(selected.ar_lags) if selected.ar_lags is not None else 0
-    parameters = AutoReg(known, lags).fit().params
+    parameters = AutoReg(observed, lags).fit().params
 
     def ar(history: np.ndarray, horizon: int) -> np.ndarray:
         values = list(history[len(history) - lags :])
@@ -40,9 +40,9 @@ def baselines(known: np.ndarray, season: int) -> dict[str, Baseline]:
             values.append(parameters[0] + parameters[1:] @ np.array(values[len(values) - lags :])[::-1])
         return np.array(values[lags:])
 
-    found["ar"] = ar
-    seasonal = "seasonal_naive" in found
-    logarithm = bool((known > 0).all())
+    named["ar"] = ar
+    seasonal = "seasonal_naive" in named
+    logarithm = bool((observed > 0).all())
 
     def holt_winters(values: np.ndarray) -> ExponentialSmoothing:
         return ExponentialSmoothing(
@@ -54,7 +54,7 @@ def baselines(known: np.ndarray, season: int) -> dict[str, Baseline]:
             initialization_method="heuristic",
         )
 
-    fitted = holt_winters(known).fit().params
+    fitted = holt_winters(observed).fit().params
 
     def smooth(history: np.ndarray, horizon: int) -> np.ndarray:
         forecast = (
@@ -70,8 +70,8 @@ def baselines(known: np.ndarray, season: int) -> dict[str, Baseline]:
         )
         return np.asarray(np.exp(forecast) if logarithm else forecast)
 
-    found["holt_winters"] = smooth
-    return found
+    named["holt_winters"] = smooth
+    return named
 
 
 def plot_decomposition(series: Series, season: int, out: Path) -> None:

@@ -66,7 +66,7 @@ def read_series(
 
     Raises:
         UsageError: the file or a column is not there, or a flag does not fit it.
-        DataError: a date that is none, the same date twice, a gap, text or nothing in place of a number, a
+        DataError: a cell that is no date, the same date twice, a gap, text or nothing in place of a number, a
             number that may be read in two ways, a constant value, fewer than four rows (two where a frequency
             is expected).
     """

@@ -64,7 +64,7 @@ class Dates:
     step: Any
     """The pandas offset from one date to the next."""
     last: pd.Timestamp
-    """What the next date is counted from: the last one, or where it would stand without jitter."""
+    """Start of the next step: the last date, or where it would be without jitter."""
     style: str
     """How they are written: `%Y-%m`, `%Y`, `%G-W%V`, `quarter`, or ISO 8601 for anything else (empty)."""
 
@@ -89,7 +89,7 @@ _ORDERS = {
     "%d-%m-%Y": "day/month/year", "%m-%d-%Y": "month/day/year", "%d-%m-%y": "day/month/year",
     "%m-%d-%y": "month/day/year", "%y-%m-%d": "year/month/day",
 }  # fmt: skip
-"""Ways to write a date that are easily mistaken for each other; of equals the first is taken."""
+"""Ways to write a date that are easily mistaken for each other; where several fit, the first is taken."""
 _FORMATS = (
     "%Y-%m-%d", "%Y%m%d", *_ORDERS, "%Y-%m", "%m-%Y", "%Y%m", "%YM%m", "%Y", "%G-W%V-%u",
     "%d-%b-%Y", "%d-%B-%Y", "%b-%d-%Y", "%B-%d-%Y", "%d-%b-%y", "%Y-%b-%d",
@@ -122,7 +122,7 @@ def read_dates(
         the dates, and the positions of their rows in the table.
 
     Raises:
-        UsageError: a format that is none.
+        UsageError: an invalid format.
         DataError: a cell that is no date, a date given twice, a gap, or dates at no regular distance.
     """
     cells = table.columns[name]
@@ -140,10 +140,12 @@ def read_dates(
     fit, form, order = min(fits, key=lambda found: (found[0].flaws, not found[0].exact))
     if len(walls) > 1:
         flag = form.replace("-", re.sub(r"\d", "", str(cells.iloc[0]))[:1] or "-")
-        said = (
+        understood = (
             f"{_ORDERS.get(form, form)}, {fit.dates.text(0)} to {fit.dates.text(-1)}, {fit.dates.frequency}"
         )
-        print(f"{table.file.name}: dates are read as {said}; if they are not {flag}, give --date-format")
+        print(
+            f"{table.file.name}: dates are read as {understood}; if they are not {flag}, give --date-format"
+        )
     fit.check(table.file)
     return fit.dates, order
 
@@ -245,11 +247,11 @@ def _no_date(table: Table, name: str, good: np.ndarray, expected: str) -> DataEr
 
 @dataclass(frozen=True)
 class _Fit:
-    """Dates upon a regular grid, and what is wrong with them."""
+    """Dates fitted to a regular grid, and what is wrong with them."""
 
     dates: Dates
     exact: bool = False
-    """Whether no date lies beside its place on the grid."""
+    """Whether every date lies on the grid."""
     missing: int = 0
     first_missing: str = ""
     repeated: int = 0
@@ -301,9 +303,9 @@ def _fit(index: pd.DatetimeIndex, style: str, expected: str) -> _Fit:
         dates = Dates(index, Frequency(1, "D"), pd.offsets.Day(), index[-1], style)
         return _Fit(dates, repeated=len(index) - 1, first_repeated=dates.text(0))
     fits = []
-    for places, frequency, step, last in _grids(index):
+    for positions, frequency, step, last in _grids(index):
         dates = Dates(index, frequency, step, last, style)
-        jumps = np.diff(places)
+        jumps = np.diff(positions)
         missing, repeated = int((jumps[jumps > 1] - 1).sum()), int((jumps == 0).sum())
         gap = pd.DatetimeIndex([index[int((jumps > 1).argmax())] + step])
         first_missing = replace(dates, index=gap).text(0) if missing else ""
@@ -340,39 +342,42 @@ def _frequency(step: Any) -> Frequency:
 
 
 def _grids(index: pd.DatetimeIndex) -> Iterator[tuple[np.ndarray, Frequency, Any, pd.Timestamp]]:
-    """What dates with gaps or jitter may stand on: number of each date, frequency, step, the last's place."""
+    """Grids that dates with gaps or jitter may follow.
+
+    Yields the position of each date on the grid, frequency, step, and the last date on the grid.
+    """
     ticks = index.as_unit("us").asi8
     steps = np.diff(np.unique(ticks))
     middle = float(np.median(steps))
     if middle >= 27 * _DAY:
         months = np.asarray(index.year * 12 + index.month)
         count = max(1, round(float(np.median(np.diff(months)))))
-        cells = np.round((months - months[0]) / count).astype(int)
+        positions = np.round((months - months[0]) / count).astype(int)
         day = 31 if index.is_month_end.all() else int(_mode(np.asarray(index.day)))
         unit = next(unit for unit, size in (("Y", 12), ("Q", 3), ("M", 1)) if count % size == 0)
         size = {"Y": 12, "Q": 3, "M": 1}[unit]
-        yield cells, Frequency(count // size, unit), pd.DateOffset(months=count, day=day), index[-1]
+        yield positions, Frequency(count // size, unit), pd.DateOffset(months=count, day=day), index[-1]
     rounded = [round(middle / unit) * unit for unit in (_DAY, *_UNITS.values())]
     for step in dict.fromkeys(
         [int(_mode(steps)), *(r for r in rounded if 0 < abs(r - middle) <= middle / 50)]
     ):
         start = int(_mode(ticks % step))
-        cells = (ticks - start + step // 2) // step
-        if np.abs(ticks - start - cells * step).max() > 0.3 * step:
+        positions = (ticks - start + step // 2) // step
+        if np.abs(ticks - start - positions * step).max() > 0.3 * step:
             continue
-        last = pd.Timestamp(int(cells[-1]) * step + start, unit="us", tz=index.tz and "UTC")
+        last = pd.Timestamp(int(positions[-1]) * step + start, unit="us", tz=index.tz and "UTC")
         last = last.tz_convert(index.tz) if index.tz else last
-        yield cells, _fixed(step), pd.Timedelta(step, unit="us"), last
+        yield positions, _fixed(step), pd.Timedelta(step, unit="us"), last
     present = tuple(np.unique(index.day_of_week).tolist())
     if _DAY <= middle < 7 * _DAY and len(present) < 7 and (index - index.normalize()).nunique() == 1:
         days = index.tz_localize(None).to_numpy().astype("datetime64[D]")
         for week in dict.fromkeys([(0, 1, 2, 3, 4), present]):
             if set(present) <= set(week) and len(index) >= 2 * len(week):
-                cells = np.busday_count(days[0], days, weekmask=[d in week for d in range(7)])
+                positions = np.busday_count(days[0], days, weekmask=[d in week for d in range(7)])
                 names = " ".join(_WEEKDAYS[d] for d in week)
                 business = len(week) == 5 and week[-1] == 4
                 step = pd.offsets.BDay() if business else pd.offsets.CustomBusinessDay(weekmask=names)
-                yield cells, Frequency(1, "B" if business else names), step, index[-1]
+                yield positions, Frequency(1, "B" if business else names), step, index[-1]
 
 
 def _fixed(step: int) -> Frequency:

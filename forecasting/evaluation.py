@@ -65,20 +65,20 @@ def evaluate(config: EvaluationConfig) -> None:
     count = min(config.origins or len(starts), len(starts))
     origins = [starts[round(i * (len(starts) - 1) / max(1, count - 1))] for i in range(count)]
     actual = np.stack([series.values[t : t + horizon, 0] for t in origins])  # O, H
-    known = series.values[: starts[0], 0]
+    observed = series.values[: starts[0], 0]
     train = series.values[:trained, 0]
-    train = train if len(train) > season else known
+    train = train if len(train) > season else observed
     lag = season if len(train) > season else 1
     scale = float(np.abs(train[lag:] - train[:-lag]).mean())
-    each = [
+    forecasts = [
         point_forecast(torch.from_numpy(f.backtest(series.values, origins)), f.model.config.quantiles).numpy()
         for f in forecasters
     ]
     report: dict[str, Any] = {
-        **scores(np.mean(each, axis=0), actual, scale),
+        **scores(np.mean(forecasts, axis=0), actual, scale),
         "baselines": {
             name: scores(np.stack([forecast(series.values[:t, 0], horizon) for t in origins]), actual, scale)
-            for name, forecast in baselines(known, season).items()
+            for name, forecast in baselines(observed, season).items()
         },
         "model": config.model,
         "cell": model.config.cell,

@@ -49,7 +49,7 @@ class Forecaster:
     def forecast(self, series: Series, horizon: int = 0) -> Forecast:
         """Forecast the `horizon` steps after the last row; 0 takes the model's own.
 
-        Beyond the model's horizon its point forecasts go back in as if they had been observed.
+        Beyond the model's horizon, its point forecasts serve as input in place of observations.
 
         Raises:
             UsageError: a horizon below 0, or beyond the model's own for one that needs covariates.
@@ -76,10 +76,10 @@ class Forecaster:
             if config.columns == 1:
                 point = point_forecast(torch.from_numpy(block)[None], config.quantiles)[0].numpy()
                 values = np.concatenate([values, point[:, None]])
-        found = np.concatenate(blocks)[:horizon]
-        middle = point_forecast(torch.from_numpy(found)[None], config.quantiles)[0].numpy()
+        forecasts = np.concatenate(blocks)[:horizon]
+        middle = point_forecast(torch.from_numpy(forecasts)[None], config.quantiles)[0].numpy()
         return Forecast(
-            series.dates.after(horizon), middle, {q: found[:, i] for i, q in enumerate(config.quantiles)}
+            series.dates.after(horizon), middle, {q: forecasts[:, i] for i, q in enumerate(config.quantiles)}
         )
 
     def check(self, series: Series) -> None:
@@ -110,32 +110,32 @@ class Forecaster:
         scaled = self.model.scaler.scale(values)
         inputs = np.stack([scaled[t - config.window : t] for t in origins])
         with torch.inference_mode():
-            found = self.model(torch.tensor(inputs, dtype=torch.float32)).double().numpy()
-        return self.model.scaler.restore(np.sort(found, axis=-1))  # quantiles never cross
+            scaled_forecasts = self.model(torch.tensor(inputs, dtype=torch.float32)).double().numpy()
+        return self.model.scaler.restore(np.sort(scaled_forecasts, axis=-1))  # quantiles never cross
 
 
 def plot_forecast(series: Series, forecast: Forecast, out: Path, history: int = 0) -> None:
     """Draw the end of the series, the forecast and its interval as PNG.
 
     Args:
-        series: what is known.
-        forecast: what follows.
+        series: the observed values.
+        forecast: of the steps after them.
         out: file to write.
         history: rows to show; 0 is four times the forecast, at least 36.
     """
     from matplotlib.figure import Figure
 
-    shown = history or max(36, 4 * len(forecast.values))
+    rows = history or max(36, 4 * len(forecast.values))
     figure = Figure(figsize=(9, 4), layout="constrained")
     axis = figure.subplots()
-    known = series.values[-shown:, 0]
-    axis.plot(series.dates.index[-shown:], known, label=series.name, linewidth=1.2)
+    observed = series.values[-rows:, 0]
+    axis.plot(series.dates.index[-rows:], observed, label=series.name, linewidth=1.2)
     dates = series.dates.index[-1:].append(forecast.dates.index)
-    joined = np.concatenate([known[-1:], forecast.values])
+    joined = np.concatenate([observed[-1:], forecast.values])
     axis.plot(dates, joined, label="forecast", linewidth=1.2)
     levels = sorted(forecast.quantiles)
     if len(levels) > 1:
-        low, high = (np.concatenate([known[-1:], forecast.quantiles[q]]) for q in (levels[0], levels[-1]))
+        low, high = (np.concatenate([observed[-1:], forecast.quantiles[q]]) for q in (levels[0], levels[-1]))
         axis.fill_between(dates, low, high, alpha=0.25, label=f"{levels[0]:.0%} to {levels[-1]:.0%}")
     axis.legend()
     axis.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""The forecaster: an RNN over a window, direct to all steps of the horizon, upon a linear base.
+"""The forecaster: a linear base, corrected by an RNN over a window, for all steps of the horizon at once.
 
 Notation: N windows, W steps of a window, F columns, H horizon, D hidden size, Q quantiles, p lags.
 """
@@ -20,10 +20,10 @@ M = TypeVar("M", bound="ForecastModel")
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastSizes:
-    """Sizes of the model and what it stands on, as its training is asked for them."""
+    """Sizes of the model and of its linear base; flags of its training."""
 
     window: int
-    """Rows that the model looks at."""
+    """Rows of the input window."""
     horizon: int
     """Rows that it forecasts, all at once."""
     cell: CellKind = "gru"
@@ -33,7 +33,7 @@ class ForecastSizes:
     layers: int = 1
     """Stacked layers."""
     bidirectional: bool = False
-    """Read the window in both directions."""
+    """Run over the window in both directions."""
     dropout: float = 0.0
     """Between layers and before the output."""
     quantiles: tuple[float, ...] = ()
@@ -70,30 +70,32 @@ class Scaler:
         lowest = float(values[:, 0].min())
         if (transform == "log" and lowest <= 0) or (transform == "sqrt" and lowest < 0):
             raise ValueError(f"--transform {transform}: the series goes down to {lowest:g}")
-        bent = _bend(values, transform)
-        std = bent.std(axis=0)
-        return cls(transform, tuple(bent.mean(axis=0).tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))
+        transformed = _transform_value(values, transform)
+        std = transformed.std(axis=0)
+        return cls(
+            transform, tuple(transformed.mean(axis=0).tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+        )
 
     def scale(self, values: np.ndarray) -> np.ndarray:
         """(..., F) -> (..., F)."""
-        return (_bend(values, self.transform) - np.array(self.mean)) / np.array(self.std)
+        return (_transform_value(values, self.transform) - np.array(self.mean)) / np.array(self.std)
 
     def restore(self, scaled: np.ndarray) -> np.ndarray:
         """Scaled forecasts of the value -> the data's own units."""
-        bent = scaled * self.std[0] + self.mean[0]
+        transformed = scaled * self.std[0] + self.mean[0]
         if self.transform == "log":
-            return np.asarray(np.exp(bent))
-        return np.asarray(np.square(np.maximum(bent, 0)) if self.transform == "sqrt" else bent)
+            return np.asarray(np.exp(transformed))
+        return np.asarray(np.square(np.maximum(transformed, 0)) if self.transform == "sqrt" else transformed)
 
 
-def _bend(values: np.ndarray, transform: Transform) -> np.ndarray:
+def _transform_value(values: np.ndarray, transform: Transform) -> np.ndarray:
     """Apply the transform to the value column; a later value out of its range counts as the nearest in it."""
-    bent = np.array(values, dtype=np.float64)
+    transformed = np.array(values, dtype=np.float64)
     if transform == "log":
-        bent[..., 0] = np.log(np.maximum(bent[..., 0], 1e-9))
+        transformed[..., 0] = np.log(np.maximum(transformed[..., 0], 1e-9))
     elif transform == "sqrt":
-        bent[..., 0] = np.sqrt(np.maximum(bent[..., 0], 0))
-    return bent
+        transformed[..., 0] = np.sqrt(np.maximum(transformed[..., 0], 0))
+    return transformed
 
 
 def linear_base(config: ForecastConfig, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +103,7 @@ def linear_base(config: ForecastConfig, scaled: np.ndarray) -> tuple[np.ndarray,
 
     `seasonal_naive` repeats the last season. `ar` is an autoregression of `lags` lags, fitted by least
     squares on `scaled` (T,), the training part, through statsmodels, and unrolled over the horizon: each
-    further forecast is a linear map of the window, too.
+    further forecast is also a linear map of the window.
 
     Raises:
         ValueError: the window is shorter than the season or the lags, or the part too short to fit.
@@ -137,7 +139,7 @@ def linear_base(config: ForecastConfig, scaled: np.ndarray) -> tuple[np.ndarray,
 class ForecastModel(PretrainedModel):
     """Base plus RNN: forecasts (N, H, Q) in scaled units.
 
-    The RNN's output layer starts at zero, so that training starts from the base.
+    The RNN's output layer starts at zero, so that the untrained model gives the base.
 
     Args:
         config: sizes.
@@ -167,7 +169,7 @@ class ForecastModel(PretrainedModel):
         self.register_buffer("base_bias", torch.zeros(config.horizon))
 
     def set_base(self, weight: np.ndarray, bias: np.ndarray) -> None:
-        """Take what `linear_base` gave."""
+        """Set the weight and bias of `linear_base`."""
         self.base_weight.copy_(torch.from_numpy(weight))
         self.base_bias.copy_(torch.from_numpy(bias))
 

@@ -48,7 +48,7 @@ class TableFlags:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of the columns that were asked for."""
+    """Cells of the requested columns."""
 
     file: Path
     separator: str
@@ -90,7 +90,7 @@ def read_table(file: Path, wanted: Sequence[str], flags: TableFlags) -> Table:
                 )
         lines: list[int] = []
         columns: dict[str, list[str]] = {name: [] for name in wanted}
-        places = [(columns[name], header.index(name)) for name in columns]
+        targets = [(columns[name], header.index(name)) for name in columns]
         for line, row in rows:
             if len(row) != len(header):
                 if any(row[len(header) :]):
@@ -101,8 +101,8 @@ def read_table(file: Path, wanted: Sequence[str], flags: TableFlags) -> Table:
                     )
                 row = [*row, *[""] * len(header)]
             lines.append(line)
-            for column, place in places:
-                column.append(row[place])
+            for column, position in targets:
+                column.append(row[position])
     except csv.Error as error:
         raise DataError(f"{file}: no CSV that can be read ({error})") from None
     cells = {name: pd.Series(column, dtype=object).str.strip() for name, column in columns.items()}
@@ -169,9 +169,9 @@ def read_numbers(table: Table, names: Sequence[str], flags: TableFlags) -> dict[
     if not found:
         best = max(styles, key=lambda style: sum(int(fit.sum()) for fit in fits[style].values()))
         raise _no_number(table, fits[best])
-    readings = [{name: _convert(c, *style) for name, c in columns.items()} for style in found]
-    for other in readings[1:]:
-        for name, numbers in readings[0].items():
+    conversions = [{name: _convert(c, *style) for name, c in columns.items()} for style in found]
+    for other in conversions[1:]:
+        for name, numbers in conversions[0].items():
             different = np.flatnonzero(numbers != other[name])
             if len(different):
                 at = different[0]
@@ -182,7 +182,7 @@ def read_numbers(table: Table, names: Sequence[str], flags: TableFlags) -> dict[
                     f"{numbers[at]:.10g} or {other[name][at]:.10g}; "
                     f"give --decimal {mark} or --thousands {mark}"
                 )
-    return readings[0]
+    return conversions[0]
 
 
 def _pattern(decimal: str, group: str, flags: TableFlags) -> str:

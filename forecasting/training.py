@@ -22,7 +22,7 @@ class ForecastingConfig(SeriesFlags, ForecastSizes, TrainConfig):
     """Flags of forecasting."""
 
     test: float = 0.2
-    """Rows (or, below 1, share) at the end that training never looks at."""
+    """Rows (or, below 1, share) at the end that training never uses."""
     val: float = 0.1
     """Rows (or share) before those, that choose the best epoch."""
     season: int = 0
@@ -38,7 +38,7 @@ class ForecastingConfig(SeriesFlags, ForecastSizes, TrainConfig):
 
 
 def window_parts(values: np.ndarray, split: Split, window: int, horizon: int) -> dict[str, TensorDataset]:
-    """Windows of the train and val parts of scaled values (T, F); nothing of the test part is looked at.
+    """Windows of the train and val parts of scaled values (T, F); the test part is not used.
 
     Raises:
         UsageError: a part is too short for one window.
@@ -70,17 +70,17 @@ def train(config: ForecastingConfig) -> None:
     pl.seed_everything(config.seed, verbose=False)
     season = config.season or series.dates.frequency.season(split.train)
     sizes = replace(sizes_of(ForecastSizes, config), quantiles=tuple(sorted(config.quantiles)), season=season)
-    whole = ForecastConfig(columns=series.values.shape[1], **asdict(sizes))
+    model_config = ForecastConfig(columns=series.values.shape[1], **asdict(sizes))
     try:
         scaler = Scaler.fit(series.values[: split.train], config.transform)
         scaled = scaler.scale(series.values[: split.val])
         parts = window_parts(scaled, split, config.window, config.horizon)
-        base = linear_base(whole, scaled[: split.train, 0])
+        base = linear_base(model_config, scaled[: split.train, 0])
     except UsageError:
         raise
     except ValueError as error:
         raise UsageError(str(error)) from None
-    model = ForecastModel(whole, scaler)
+    model = ForecastModel(model_config, scaler)
     model.set_base(*base)
     model.info = {
         "data": config.data.name,
