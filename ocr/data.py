@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from PIL import Image
 from torch.utils.data import Dataset, Sampler
@@ -298,7 +297,7 @@ class WidthBatches(Sampler[list[Draw]]):
         *,
         shuffle: bool,
         synthetic: int,
-        trainer: pl.Trainer | None,
+        trainer: Any,
     ) -> None:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.world = torch.distributed.get_world_size() if distributed else 1
