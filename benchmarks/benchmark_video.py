@@ -81,9 +81,9 @@ def main(config: Config) -> None:
 
 def clips_over_encoder(classifier: ActionClassifier, paths: list[Path], repeats: int) -> dict[str, float]:
     """Whole classification against decoding and encoding alone."""
-    pictures = [classifier.read(path) for path in paths]
-    steps = [clip.shape[1] for clip in pictures]
-    ready = [clip.flatten(0, 1).contiguous(memory_format=torch.channels_last) for clip in pictures]
+    images = [classifier.read(path) for path in paths]
+    steps = [clip.shape[1] for clip in images]
+    ready = [clip.flatten(0, 1).contiguous(memory_format=torch.channels_last) for clip in images]
     encoder = classifier.model.encoder
 
     def alone() -> None:
@@ -126,7 +126,7 @@ def opencv(path: Path, count: int) -> None:
 
 def stream_growth(classifier: ActionClassifier, minutes: int, window: float) -> float:
     """MiB that the process grows by after the first minute of a recording."""
-    first, most = 0, 0
+    first, largest = 0, 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
         record(path, minutes)
@@ -134,8 +134,8 @@ def stream_growth(classifier: ActionClassifier, minutes: int, window: float) -> 
             if found.end < 60:
                 first = resident()
             else:
-                most = max(most, resident())
-    return round((most - first) / 2**20, 1)
+                largest = max(largest, resident())
+    return round((largest - first) / 2**20, 1)
 
 
 def record(path: Path, minutes: int, rate: int = 8) -> None:

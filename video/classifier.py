@@ -15,7 +15,7 @@ from common.images import blamed_on
 from common.predictor import Predictor, results
 from common.threads import ahead
 from video.decode import Frame, VideoError, stream_frames
-from video.images import OVERSAMPLING, pad, picture, read_clip, sample
+from video.images import OVERSAMPLING, pad, read_clip, sample, stream_image
 from video.model import VideoModel
 
 _GROUP = 8  # clips that are classified together, once their frames are encoded
@@ -38,7 +38,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Window:
-    """What happens in one stretch of a long recording."""
+    """What happens in one window of a long recording."""
 
     start: float
     """Seconds since the start of the recording, whatever the file's own clock says."""
@@ -118,14 +118,14 @@ class ActionClassifier(Predictor[VideoModel]):
             # the same frames as in training's validation
             chosen, _ = sample(positions, torch.tensor([len(frames)]), count, jitter=False)
             pairs = [(frames[i], frames[i - 1] if i else None) for i in chosen.flatten().tolist()]
-            return self._pictures(pairs)
+            return self._stream_images(pairs)
 
-    def encode(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images of one clip (S, T, 3, H, W) -> features (1, S, T, L, C), lengths (1,)."""
-        streams, steps = pictures.shape[:2]
-        flat = pictures.flatten(0, 1).to(self.device).contiguous(memory_format=torch.channels_last)
+        streams, steps = images.shape[:2]
+        images = images.flatten(0, 1).to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self.device, self.precision):
-            features = self.model.encode(flat).to(self.dtype)
+            features = self.model.encode(images).to(self.dtype)
         return features.unflatten(0, (streams, steps)).unsqueeze(0), torch.tensor([steps])
 
     def logits(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -176,7 +176,7 @@ class ActionClassifier(Predictor[VideoModel]):
         self, kept: deque[tuple[Frame, Frame | None]], features: deque[torch.Tensor], fresh: int
     ) -> Window:
         """Encode the frames that are new and classify all that are kept."""
-        new = self.encode(self._pictures(list(kept)[-min(fresh, len(kept)) :]))[0]
+        new = self.encode(self._stream_images(list(kept)[-min(fresh, len(kept)) :]))[0]
         features.extend(new[0].transpose(0, 1))  # 1, S, T, L, C -> T of (S, L, C)
         stacked = torch.stack(list(features), dim=1).unsqueeze(0)
         probabilities = self.logits(stacked, torch.tensor([len(features)])).softmax(dim=-1)[0]
@@ -184,11 +184,11 @@ class ActionClassifier(Predictor[VideoModel]):
         thumbnail.thumbnail((160, 160))
         return Window(kept[0][0].time, kept[-1][0].time, tuple(probabilities.tolist()), thumbnail)
 
-    def _pictures(self, frames: Sequence[tuple[Frame, Frame | None]]) -> torch.Tensor:
+    def _stream_images(self, frames: Sequence[tuple[Frame, Frame | None]]) -> torch.Tensor:
         """Frames, each with the one before it -> (S, T, 3, H, W)."""
         streams = self.model.config.streams
-        shown = [picture(frame, before, stream) for stream in streams for frame, before in frames]
-        return self.model.encoder.preprocess.batch(shown).unflatten(0, (len(streams), len(frames)))
+        images = [stream_image(frame, before, stream) for stream in streams for frame, before in frames]
+        return self.model.encoder.preprocess.batch(images).unflatten(0, (len(streams), len(frames)))
 
     def _classify(self, clips: Sequence[torch.Tensor], top: int) -> list[Action]:
         """Features of clips (S, T, L, C), together."""
@@ -210,7 +210,7 @@ class ActionClassifier(Predictor[VideoModel]):
 def segments(windows: Iterable[Window], labels: Sequence[str]) -> Iterator[Segment]:
     """Windows one after the other -> segments, each as soon as it has ended.
 
-    Where two windows of different labels overlap, their segments part midway.
+    Where two windows of different labels overlap, their segments meet in the middle of the overlap.
     """
     current: Segment | None = None
     scores: list[float] = []

@@ -24,7 +24,7 @@ from common.files import Dropped, read_text
 from common.images import ImageBatch, Preprocess, blamed_on
 from common.threads import ahead
 from video.decode import VideoError
-from video.images import StreamKind, pad, picture, read_clip
+from video.images import StreamKind, pad, read_clip, stream_image
 
 COLUMNS = ("file", "label", "group")
 
@@ -125,7 +125,7 @@ class ClipReader:
     Args:
         stream: what the images show.
         frames: T; `OVERSAMPLING` times as many are read.
-        view: 0 is the clip as it is; any other number moves, turns and scales the whole clip by chance,
+        view: 0 is the clip as it is; any other number shifts, rotates and scales the whole clip at random,
             the same way for the same file and number.
         flip: mirror odd views.
     """
@@ -150,17 +150,18 @@ class ClipReader:
         """The images of one clip (T', 3, H, W), channels_last. Raises VideoError."""
         with blamed_on(path, VideoError):
             frames = read_clip(path, self.frames)
-            pictures = [
-                picture(frame, frames[i - 1] if i else None, self.stream) for i, frame in enumerate(frames)
+            images = [
+                stream_image(frame, frames[i - 1] if i else None, self.stream)
+                for i, frame in enumerate(frames)
             ]
             if self.view:
-                pictures = self._move(path, pictures)
-            return preprocess.batch(pictures)
+                images = self._augment(path, images)
+            return preprocess.batch(images)
 
-    def _move(self, path: Path, pictures: list[np.ndarray]) -> list[np.ndarray]:
+    def _augment(self, path: Path, images: list[np.ndarray]) -> list[np.ndarray]:
         digest = hashlib.sha256(f"{path.name} {self.view}".encode()).digest()
         random = np.random.default_rng(list(digest[:8]))
-        height, width = pictures[0].shape[:2]
+        height, width = images[0].shape[:2]
         angle, scale = np.radians(random.uniform(-7, 7)), random.uniform(0.85, 1.2)
         shift = random.uniform(-0.1, 0.1, 2) * (width, height)
         # output (x, y) -> input, around the middle (PIL's affine is the inverse map)
@@ -168,15 +169,15 @@ class ClipReader:
         x, y = width / 2 - shift[0], height / 2 - shift[1]
         matrix = (a, b, width / 2 - a * x - b * y, -b, a, height / 2 + b * x - a * y)
         fill = {"appearance": (0, 0, 0), "difference": (128, 128, 128), "flow": (127, 127, 0)}[self.stream]
-        moved = [
+        augmented = [
             Image.fromarray(p).transform(
                 (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill
             )
-            for p in pictures
+            for p in images
         ]
         if self.flip and self.view % 2:
-            moved = [p.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for p in moved]
-        return [np.asarray(p) for p in moved]
+            augmented = [p.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for p in augmented]
+        return [np.asarray(p) for p in augmented]
 
 
 class ClipBatch(NamedTuple):

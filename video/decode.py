@@ -78,12 +78,12 @@ def frame_times(path: Path) -> np.ndarray:
         tick = float(stream.time_base)
         packets = _packets(path, container, stream)
         ticks = [packet.dts if packet.pts is None else packet.pts for packet in packets]
-        shown = [None if time is None else time * tick for time in ticks]
-    if not shown or None in shown:
-        shown = [time for time, _ in _decode(path)]
-    if not shown:
+        seconds = [None if time is None else time * tick for time in ticks]
+    if not seconds or None in seconds:
+        seconds = [time for time, _ in _decode(path)]
+    if not seconds:
         raise VideoError(f"{path}: no frame can be decoded; copy or export it again")
-    return np.unique(np.array(shown, dtype=np.float64))
+    return np.unique(np.array(seconds, dtype=np.float64))
 
 
 def read_frames(path: Path, times: Sequence[float] | np.ndarray) -> list[Frame]:
@@ -165,8 +165,8 @@ def _open(path: Path) -> Any:
 
 def _main_stream(path: Path, container: Any) -> Any:
     """The video that a player would show: never a cover, nor a thumbnail where there is a film."""
-    aside = Disposition.attached_pic | Disposition.timed_thumbnails
-    streams = [s for s in container.streams.video if not s.disposition & aside]
+    excluded = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = [s for s in container.streams.video if not s.disposition & excluded]
     if not streams:
         others = len(container.streams)
         raise VideoError(f"{path}: holds no video, only {others} other streams (sound, a cover, data)")
@@ -236,11 +236,11 @@ def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
         )
 
 
-def _starts_again(path: Path, place: int) -> bool:
-    """Whether the file's first bytes stand once more behind `place`."""
+def _starts_again(path: Path, offset: int) -> bool:
+    """Whether the file's first bytes stand once more behind `offset`."""
     with path.open("rb") as file:
         head = file.read(12)[4:]  # MP4 has a length before it
-        file.seek(place)
+        file.seek(offset)
         rest = b""
         while chunk := file.read(2**20):
             rest = rest[-len(head) :] + chunk
@@ -323,8 +323,8 @@ def _camera(index: int) -> Iterator[tuple[float, np.ndarray]]:
             raise VideoError(f"camera {index}: there is none of this index, or another program holds it")
         started = time.monotonic()
         while True:
-            read, pixels = camera.read()
-            if not read:
+            success, pixels = camera.read()
+            if not success:
                 return
             yield time.monotonic() - started, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     finally:

@@ -48,7 +48,7 @@ class Timeline:
         """
         values = np.stack(self.probabilities)
         middles = [(start + end) / 2 for start, end in self.spans]
-        shown = sorted(range(len(self.labels)), key=lambda k: -float(values[:, k].max()))[:_LINES]
+        likely = sorted(range(len(self.labels)), key=lambda k: -float(values[:, k].max()))[:_LINES]
         picked = list(self._thumbnails)
         picked = [
             picked[i] for i in np.unique(np.linspace(0, len(picked) - 1, _THUMBNAILS).round().astype(int))
@@ -62,7 +62,7 @@ class Timeline:
             axis.set_title(f"{middles[number]:.1f} s", fontsize=9)
             axis.set_axis_off()
         curves = panels[1].subplots()
-        for k in shown:
+        for k in likely:
             curves.plot(middles, values[:, k], marker="o", markersize=3, label=plain(self.labels[k]))
         curves.set(xlabel="seconds (middle of the window)", ylabel="probability", ylim=(0, 1.02))
         curves.grid(alpha=0.3)

@@ -33,31 +33,31 @@ class EvaluationConfig(EvaluationFlags):
 
 def evaluate(config: EvaluationConfig) -> int:
     """Classify, score, print and write the report; 1 if a clip could not be read."""
-    picture = config.confusion or (config.report.with_suffix(".png") if config.report else None)
+    confusion_file = config.confusion or (config.report.with_suffix(".png") if config.report else None)
     check_folder("--report", config.report)
-    check_folder("--confusion", picture)
+    check_folder("--confusion", confusion_file)
     classifier = ActionClassifier.from_pretrained(config.model, config.device, config.precision)
     clips = read_clips(config.data, config.split)
     clips = clips[: config.limit] if config.limit else clips
-    read: list[Clip] = []
+    readable: list[Clip] = []
     logits: list[torch.Tensor] = []
     errors: list[ImageError] = []
     kept: list[tuple[torch.Tensor, torch.Tensor]] = []
     frames, started = 0, time.monotonic()
-    for clip, pictures in zip(
+    for clip, images in zip(
         clips, classifier.read_each([clip.path for clip in clips], workers=config.workers), strict=True
     ):
-        if isinstance(pictures, ImageError):
-            errors.append(pictures)
+        if isinstance(images, ImageError):
+            errors.append(images)
             continue
-        features, lengths = classifier.encode(pictures)
+        features, lengths = classifier.encode(images)
         logits.append(classifier.logits(features, lengths)[0])
         frames += int(lengths)
-        read.append(clip)
+        readable.append(clip)
         kept.append((features, lengths))
     seconds = time.monotonic() - started
     left_out(errors)
-    if not read:
+    if not readable:
         raise ImageError("none of the clips could be read")
     shuffled = [
         classifier.logits(shuffle_frames(features, lengths, seed), lengths)[0]
@@ -65,14 +65,14 @@ def evaluate(config: EvaluationConfig) -> int:
     ]
     labels = classifier.model.labels
     ids = {label: i for i, label in enumerate(labels)}
-    truth = torch.tensor([ids.get(clip.label, -1) for clip in read])
+    truth = torch.tensor([ids.get(clip.label, -1) for clip in readable])
     scores = torch.stack(logits)
     best = scores.argmax(dim=-1)
     report: dict[str, Any] = {
         "top_1": top_k(scores, truth, 1),
         "top_5": top_k(scores, truth, 5),
         "shuffled_top_1": top_k(torch.stack(shuffled), truth, 1),
-        "num_clips": len(read),
+        "num_clips": len(readable),
         "num_unknown_label": int((truth < 0).sum()),
         "num_unreadable": len(errors),
         "frames_per_second": round(frames / seconds, 1),
@@ -89,12 +89,14 @@ def evaluate(config: EvaluationConfig) -> int:
         {
             "file": str(clip.path.relative_to(config.data)),
             "label": clip.label,
-            "predicted": labels[found],
+            "predicted": labels[predicted],
         }
-        for clip, found in zip(read, best.tolist(), strict=True)
+        for clip, predicted in zip(readable, best.tolist(), strict=True)
     ]
-    if picture is not None:
+    if confusion_file is not None:
         counts = confusion(best, truth, len(labels)).numpy()
-        draw_confusion(counts, labels, f"{report['data']} {config.split}, top-1 {report['top_1']} %", picture)
+        draw_confusion(
+            counts, labels, f"{report['data']} {config.split}, top-1 {report['top_1']} %", confusion_file
+        )
     write_report(report, config.report)
     return 1 if errors else 0

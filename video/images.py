@@ -15,7 +15,7 @@ from video.decode import Frame, frame_times, read_frames, uniform
 StreamKind = Literal["appearance", "difference", "flow"]
 OVERSAMPLING = 2
 """Frames that are read for each that the network sees; training takes one of them at random."""
-_MOST_FLOW = 20.0  # pixels between two frames at which the flow's colours end
+_MAX_FLOW = 20.0  # pixels between two frames at which the flow's colours end
 _FLOW_SIDE = 160  # pixels of the shorter side on which flow is computed
 
 
@@ -25,13 +25,13 @@ def read_clip(path: Path, frames: int) -> list[Frame]:
     return read_frames(path, times[uniform(times, frames * OVERSAMPLING)])
 
 
-def picture(frame: Frame, previous: Frame | None, stream: StreamKind) -> np.ndarray:
-    """One frame as a stream shows it to the encoder, uint8 (H, W, 3).
+def stream_image(frame: Frame, previous: Frame | None, stream: StreamKind) -> np.ndarray:
+    """The encoder's input for one frame of a stream, uint8 (H, W, 3).
 
     - `appearance`: the frame.
-    - `difference`: half its difference to the previous frame, rounded down, around grey.
+    - `difference`: half its difference to the previous frame, rounded down, plus mid-grey.
     - `flow`: DIS optical flow (Kroeger et al. 2016) from the previous frame as colour: right in red, down in
-      green, speed in blue; grey and black stand still.
+      green, speed in blue; no motion is grey (red, green) and black (blue).
     """
     if stream == "appearance":
         return frame.pixels
@@ -55,7 +55,7 @@ def _flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
         for pixels in (before, after)
     ]
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-    flow = dis.calc(grey[0], grey[1], None) / _MOST_FLOW  # type: ignore[call-overload]
+    flow = dis.calc(grey[0], grey[1], None) / _MAX_FLOW  # type: ignore[call-overload]
     colours = np.dstack([flow / 2 + 0.5, np.linalg.norm(flow, axis=-1)])
     return np.asarray(255 * colours.clip(0, 1), dtype=np.uint8)
 
@@ -78,8 +78,8 @@ def sample(
         features: (N, S, T', L, C).
         lengths: (N,).
         count: T.
-        jitter: a random frame of each part (temporal segments, Wang et al. 2016, section 3.1), in place of
-            the middle one; or where in each part it is, (N, T) from 0 to below 1.
+        jitter: a random frame of each part (Wang et al. 2016, section 3.1), in place of the
+            middle one; or where in each part it is, (N, T) from 0 to below 1.
 
     Returns:
         features (N, S, T, L, C), lengths (N,).
@@ -98,7 +98,7 @@ def sample(
 def shuffle_frames(features: torch.Tensor, lengths: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """features (N, S, T, L, C), lengths (N,) -> the same frames of each clip in random order.
 
-    All streams of a clip in the same order; a frame's own motion image moves with it.
+    All streams of a clip in the same order; the difference or flow image of a frame moves with it.
     """
     generator = torch.Generator().manual_seed(seed)
     shuffled = features.clone()

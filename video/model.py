@@ -1,4 +1,4 @@
-"""Action classifiers: a frozen CNN sees the frames, an RNN reads what changes, a classifier names it.
+"""Action classifiers: a frozen CNN encodes the frames, an RNN their sequence, a classifier gives the label.
 
 Notation: N clips, S streams, T frames, L = h * w grid places, C channels, P size of a place, D hidden size,
 K classes.
@@ -28,17 +28,17 @@ class ClipConfig:
     """Sizes of an action classifier."""
 
     streams: tuple[StreamKind, ...] = ("appearance", "difference")
-    """What the encoder is shown: appearance (frames), difference (to the frame before), flow (optical)."""
+    """Inputs of the encoder: appearance (frames), difference (to the frame before), flow (optical)."""
     frames: int = 24
     """Frames of a clip that the network sees."""
     head: HeadKind = "gru"
     """mean (no order: the control), rnn, lstm, gru, convlstm."""
     bidirectional: bool = True
-    """Also read from the end."""
+    """Also run the RNN from the end."""
     pool: Pool = "attention"
     """How an RNN's outputs become one: last, mean, attention."""
     fusion: Fusion = "late"
-    """late (a head a stream, logits added) or early (features side by side)."""
+    """late (a head a stream, logits added) or early (features concatenated)."""
     places: Places = "grid"
     """grid (where in the frame something is counts) or mean (few weights, for few clips)."""
     place_size: int = 64
@@ -72,26 +72,28 @@ class ConvLSTM(nn.Module):
         """maps (R, T, C, H, W), lengths (R,) -> the state at each row's last step (R, D, H, W)."""
         rows, steps = maps.shape[:2]
         gates = self.inputs(maps.flatten(0, 1)).unflatten(0, (rows, steps))  # all steps in one convolution
-        hidden = memory = gates.new_zeros(rows, self.hidden_size, *maps.shape[3:])
+        hidden = cell = gates.new_zeros(rows, self.hidden_size, *maps.shape[3:])
         for step in range(steps):
-            entered, forgotten, new, shown = (gates[:, step] + self.states(hidden)).chunk(4, dim=1)
-            written = torch.sigmoid(forgotten) * memory + torch.sigmoid(entered) * torch.tanh(new)
-            going_on = (step < lengths.to(maps.device))[:, None, None, None]
-            hidden = torch.where(going_on, torch.sigmoid(shown) * torch.tanh(written), hidden)
-            memory = torch.where(going_on, written, memory)
+            of_step = gates[:, step] + self.states(hidden)
+            input_gate, forget_gate, cell_gate, output_gate = of_step.chunk(4, dim=1)
+            new_cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(cell_gate)
+            new_hidden = torch.sigmoid(output_gate) * torch.tanh(new_cell)
+            inside = (step < lengths.to(maps.device))[:, None, None, None]
+            hidden = torch.where(inside, new_hidden, hidden)
+            cell = torch.where(inside, new_cell, cell)
         return hidden
 
 
 class Head(nn.Module):
     """Frames of one stream (or of all, side by side) -> one logit a class.
 
-    - `mean`: each frame by itself, then the mean; the control that cannot know the order.
+    - `mean`: each frame by itself, then the mean; the control, which ignores the order.
     - `rnn`, `lstm`, `gru`: an RNN over the frames (LRCN, Donahue et al. 2015), then `pool` over time.
     - `convlstm`: a ConvLSTM over the feature maps (Shi et al. 2015); the mean of its last map.
 
     `attention` is a softmax over the frames' scores (Yang et al. 2016, "Hierarchical attention networks").
-    A frame is its places side by side, each made small first; or, where `places` is `mean`, their mean, each
-    channel brought to mean 0 and variance 1 over the training frames.
+    A frame is the concatenation of its places, each projected to P units; or, where `places` is `mean`, their
+    mean, each channel normalised to mean 0 and variance 1 over the training frames.
 
     Args:
         config: sizes.
@@ -133,36 +135,36 @@ class Head(nn.Module):
         """features (N, T, L, C), lengths (N,) -> logits (N, K)."""
         inside = torch.arange(features.shape[1], device=features.device) < lengths[:, None]  # N, T
         if self.pooled:
-            seen = features.mean(dim=2)  # N, T, C
-            level = torch.zeros_like(seen)
-            level[inside] = self.level(seen[inside]).to(seen.dtype)
+            means = features.mean(dim=2)  # N, T, C
+            inputs = torch.zeros_like(means)
+            inputs[inside] = self.level(means[inside]).to(means.dtype)
         else:
             places = torch.relu(self.norm(self.place(features)))  # N, T, L, P
             if self.kind == "convlstm":
                 maps = places.transpose(2, 3).unflatten(3, self.grid)  # N, T, P, h, w
                 last = self.maps(self.dropout(maps), lengths)  # N, D, h, w
                 return self.classify(self.dropout(last.mean(dim=(2, 3))))
-            level = places.flatten(2)  # N, T, L * P
-        frames = torch.relu(self.frame(self.dropout(level)))  # N, T, D
+            inputs = places.flatten(2)  # N, T, L * P
+        frames = torch.relu(self.frame(self.dropout(inputs)))  # N, T, D
         inside = inside[..., None]
         if self.kind == "mean":
-            known = (frames * inside).sum(dim=1) / lengths[:, None]
+            pooled = (frames * inside).sum(dim=1) / lengths[:, None]
         else:
             outputs, last = self.reader(self.dropout(frames), lengths)
             if self.pool == "last":
-                known = last
+                pooled = last
             elif self.pool == "mean":
-                known = outputs.sum(dim=1) / lengths[:, None]
+                pooled = outputs.sum(dim=1) / lengths[:, None]
             else:
                 scores = self.score(torch.tanh(self.key(outputs))).masked_fill(~inside, -torch.inf)
-                known = (scores.float().softmax(dim=1).to(outputs.dtype) * outputs).sum(dim=1)
-        return self.classify(self.dropout(known))
+                pooled = (scores.float().softmax(dim=1).to(outputs.dtype) * outputs).sum(dim=1)
+        return self.classify(self.dropout(pooled))
 
 
 class ClipNetwork(nn.Module):
     """Features of a clip's streams -> one logit a class.
 
-    `early` fusion lays the streams' channels side by side; `late` has a head a stream and adds their logits
+    `early` fusion concatenates the streams' channels; `late` has a head a stream and adds their logits
     (the two-stream networks of Simonyan & Zisserman 2014 average scores).
 
     Args:
@@ -191,7 +193,7 @@ class VideoModel(PretrainedModel):
     """A frozen encoder, a network over its features, and the names of the classes.
 
     Args:
-        encoder: looks at each image of each stream.
+        encoder: applied to each image of each stream.
         config: sizes of the network.
         labels: names of the K classes.
         clip_seconds: median length of a training clip, the window for long recordings.

@@ -25,7 +25,7 @@ class VideoSystem(TrainingSystem):
         super().__init__()
         self.network, self.frames = model.network, model.config.frames
         self.config, self.label_smoothing = config, label_smoothing
-        self._right: list[tuple[int, bool, bool]] = []
+        self._correct: list[tuple[int, bool, bool]] = []
 
     def training_step(self, batch: ClipBatch, batch_index: int) -> torch.Tensor:
         """Mean loss a clip over the whole batch, whatever process holds which part of it."""
@@ -40,19 +40,19 @@ class VideoSystem(TrainingSystem):
         """Classify each clip twice."""
         features, lengths = sample(batch.features, batch.lengths, self.frames, jitter=False)
         features = features.float()
-        right = [
+        correct = [
             (self.network(x, lengths).argmax(dim=-1) == batch.labels).tolist()
             for x in (features, shuffle_frames(features, lengths))
         ]
-        self._right += zip(batch.rows, *right, strict=True)
+        self._correct += zip(batch.rows, *correct, strict=True)
 
     def on_validation_epoch_end(self) -> None:
         """Score the clips of all processes, each once."""
-        right = {row: flags for row, *flags in gather(self._right)}
-        self._right = []
+        correct = {row: flags for row, *flags in gather(self._correct)}
+        self._correct = []
         for i, name in enumerate(("top_1", "shuffled_top_1")):
-            self.log(name, 100 * sum(flags[i] for flags in right.values()) / len(right))
-        self.log("num_clips", float(len(right)))
+            self.log(name, 100 * sum(flags[i] for flags in correct.values()) / len(correct))
+        self.log("num_clips", float(len(correct)))
 
     def configure_optimizers(self) -> Any:
         """AdamW and one cycle."""

@@ -45,7 +45,8 @@ class VideoConfig(ClipConfig, FeatureFlags, TrainConfig):
     model a fold in OUT/fold-N and scores each on its own fold."""
     image_size: int = 128
     views: int = 1
-    """Copies of each training clip, the first as it is, the others moved, turned and scaled by chance."""
+    """Copies of each training clip, the first as it is, the others augmented: shifted, rotated
+    and scaled at random."""
     flip: bool = False
     """Mirror every other view; only where left and right do not matter."""
     label_smoothing: float = 0.1
@@ -86,7 +87,7 @@ def train(config: VideoConfig) -> None:
 def _train_fold(
     config: VideoConfig, number: int, clips: Sequence[Clip], groups: Sequence[str]
 ) -> dict[str, Any]:
-    """Train without `groups`; its score on them after the last epoch, so that they choose nothing."""
+    """Train without `groups`; its score on them after the last epoch, so that they do not choose it."""
     parts = {
         "train": [clip for clip in clips if clip.group not in groups],
         "val": [clip for clip in clips if clip.group in groups],
@@ -100,7 +101,7 @@ def _train_fold(
     return {"groups": list(groups), "num_clips": int(float(last["num_clips"])), **scores}
 
 
-def _train(config: VideoConfig, parts: dict[str, list[Clip]], moved: Sequence[Clip] = ()) -> None:
+def _train(config: VideoConfig, parts: dict[str, list[Clip]], to_augment: Sequence[Clip] = ()) -> None:
     pl.seed_everything(config.seed, verbose=False)
     if config.limit:
         parts = {name: clips[: config.limit] for name, clips in parts.items()}
@@ -123,19 +124,19 @@ def _train(config: VideoConfig, parts: dict[str, list[Clip]], moved: Sequence[Cl
         "command": command_line(),
         "seed": config.seed,
     }
-    data = PartsData(partial(_open, config, model, parts, moved or parts["train"]), collate, config)
+    data = PartsData(partial(_open, config, model, parts, to_augment or parts["train"]), collate, config)
     system = VideoSystem(model, config, config.label_smoothing)
     fit(system, data, config, model=model, monitor="top_1", report=("shuffled_top_1", "num_clips"))
 
 
 def _open(
-    config: VideoConfig, model: VideoModel, parts: dict[str, list[Clip]], moved: Sequence[Clip]
+    config: VideoConfig, model: VideoModel, parts: dict[str, list[Clip]], to_augment: Sequence[Clip]
 ) -> dict[str, ConcatDataset[Any]]:
-    """Each part with the features of its clips; train also with the views, which are made of `moved`."""
+    """Each part with the features of its clips; train also with the views, made of the clips `to_augment`."""
     views: list[list[tuple[FeatureStore, dict[Path, range]]]] = [[] for _ in range(config.views)]
     left_out: dict[str, None] = {}
     for view, stream in product(range(config.views), config.streams):
-        paths = [clip.path for clip in (moved if view else [c for part in parts.values() for c in part])]
+        paths = [clip.path for clip in (to_augment if view else [c for part in parts.values() for c in part])]
         reader = ClipReader(stream, config.frames, view, config.flip)
         variant = str(reader)
         store, rows, errors = cached_features(

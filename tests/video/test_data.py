@@ -8,7 +8,7 @@ from common.images import Preprocess
 from tests.video.conftest import moving_square, write_clips, write_video
 from video.data import Clip, ClipReader, check_groups, fold_groups, read_clips
 from video.decode import Frame
-from video.images import picture
+from video.images import stream_image
 
 PREPROCESS = Preprocess(64, 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -78,9 +78,9 @@ def test_folds_keep_groups_whole_and_even(tmp_path):
 
 def test_streams_show_what_they_say():
     frames = [Frame(i / 10, pixels) for i, pixels in enumerate(moving_square("right", 5, size=(96, 64)))]
-    still = picture(frames[0], None, "difference")
+    still = stream_image(frames[0], None, "difference")
     assert set(np.unique(still)) == {128}
-    moved = np.asarray(picture(frames[3], frames[2], "difference")).astype(int)
+    moved = np.asarray(stream_image(frames[3], frames[2], "difference")).astype(int)
     assert moved.max() > 180
     assert moved.min() < 80
     now, before = (frame.pixels.astype(int) for frame in frames[3:1:-1])
@@ -90,12 +90,12 @@ def test_streams_show_what_they_say():
     )
     texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
     before, after = Frame(0, texture), Frame(0.1, np.roll(texture, 4, axis=1))
-    flow = np.asarray(picture(after, before, "flow"))[8:-8, 8:-8].mean(axis=(0, 1))
+    flow = np.asarray(stream_image(after, before, "flow"))[8:-8, 8:-8].mean(axis=(0, 1))
     assert flow == pytest.approx([255 * (0.5 + 4 / 40), 127, 255 * 4 / 20], abs=8)  # four pixels to the right
-    assert np.asarray(picture(before, None, "flow"))[8:-8, 8:-8].mean(axis=(0, 1)) == pytest.approx(
+    assert np.asarray(stream_image(before, None, "flow"))[8:-8, 8:-8].mean(axis=(0, 1)) == pytest.approx(
         [127, 127, 0], abs=2
     )
-    assert np.array_equal(picture(frames[1], frames[0], "appearance"), frames[1].pixels)
+    assert np.array_equal(stream_image(frames[1], frames[0], "appearance"), frames[1].pixels)
 
 
 def test_views_move_the_clip_and_stay_the_same(tmp_path):
