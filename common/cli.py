@@ -67,15 +67,15 @@ def print_json(values: Any) -> None:
 
 def print_error(error: object) -> None:
     """Print on stderr, as one line, what could not be done."""
-    _tell(f"error: {_one_line(error)}")
+    _print_line(f"error: {_one_line(error)}")
 
 
 def print_note(note: object) -> None:
     """Print on stderr, as one line, what a user should know about what was done."""
-    _tell(f"note: {_one_line(note)}")
+    _print_line(f"note: {_one_line(note)}")
 
 
-def _tell(line: str) -> None:
+def _print_line(line: str) -> None:
     with suppress(OSError):  # nobody reads it; the results go on
         print(line, file=sys.stderr, flush=True)
 
@@ -161,5 +161,5 @@ def _report(error: object, code: int) -> int:
         sys.stdout.flush()
     except OSError:
         _discard_output()
-    _tell(f"error: {error}")
+    _print_line(f"error: {error}")
     return code

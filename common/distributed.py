@@ -1,4 +1,4 @@
-"""Several processes that train as one: who takes which sample, sums over all, BatchNorm over the whole batch.
+"""Several processes that train one model: which samples each takes, sums over all, BatchNorm over the batch.
 
 Without a process group everything here is what one process does alone.
 """
@@ -51,15 +51,15 @@ def gather(value: list[Any]) -> list[Any]:
 class EpochSampler(Sampler[int]):
     """Indices for this process; over all processes together each index once.
 
-    Torch's DistributedSampler is told the epoch by Lightning only after its first batches were drawn in
-    workers, so that a resumed run would repeat the order of epoch 0. This one asks.
+    Lightning gives torch's DistributedSampler the epoch only after workers have drawn its first batches, so
+    that a resumed run would repeat the order of epoch 0. This one reads it from the trainer.
 
     Args:
         size: samples in the data set.
         seed: of the order.
         shuffle: a new order each epoch, the same for any number of processes. Without it the shares differ by
             one at most, and none is repeated.
-        trainer: tells the epoch; None is epoch 0.
+        trainer: has the number of the epoch; None is epoch 0.
         batch_size: samples a step over all processes, a multiple of their number. Where the last step of an
             epoch has fewer samples than there are processes, its samples are repeated, as every process takes
             part in every step. 0 is one sample a process.
@@ -127,8 +127,8 @@ def _normalize(layer: Any, inputs: torch.Tensor) -> torch.Tensor:
     shape = (1, -1, *[1] * (inputs.ndim - 2))
     values = inputs.float()
     sums = values.sum(axes, dtype=torch.float64)
-    here = sums.new_tensor([values.numel() // len(sums)])
-    total, count = differentiable.all_reduce(torch.cat([sums, here])).split([len(sums), 1])
+    own_count = sums.new_tensor([values.numel() // len(sums)])
+    total, count = differentiable.all_reduce(torch.cat([sums, own_count])).split([len(sums), 1])
     mean = (total / count).float()
     centred = values - mean.view(shape)
     squares = differentiable.all_reduce(centred.square().sum(axes, dtype=torch.float64))

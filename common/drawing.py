@@ -1,4 +1,4 @@
-"""An image with the attention maps that a decoder laid over it."""
+"""Drawings: an image under its attention maps, a confusion matrix."""
 
 import textwrap
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ def plain(text: str) -> str:
 
 
 def draw_attention(
-    image: ImageSource, title: str, labels: Sequence[str], maps: torch.Tensor, out: Path
+    source: ImageSource, title: str, labels: Sequence[str], maps: torch.Tensor, out: Path
 ) -> None:
-    """Write a PNG: the image, then once a label with the light where the model looked.
+    """Write a PNG: the image, then for each label the image under its attention map.
 
     Args:
-        image: the image.
+        source: the image.
         title: above all of it.
         labels: one a map.
         maps: (labels, H, W); each is scaled to its own largest weight.
@@ -37,13 +37,13 @@ def draw_attention(
     Raises:
         OSError: `out` cannot be written.
     """
-    picture = load_image(image)
-    picture.thumbnail((_SIDE, _SIDE))
-    panels = [("", np.asarray(picture))]
-    panels += [(label, _overlay(picture, grid)) for label, grid in zip(labels, maps.numpy(), strict=True)]
+    image = load_image(source)
+    image.thumbnail((_SIDE, _SIDE))
+    panels = [("", np.asarray(image))]
+    panels += [(label, _overlay(image, grid)) for label, grid in zip(labels, maps.numpy(), strict=True)]
     columns = min(5, len(panels))
     rows = -(-len(panels) // columns)
-    height = 2.4 * min(_TALLEST, picture.height / picture.width) + 0.35
+    height = 2.4 * min(_TALLEST, image.height / image.width) + 0.35
     figure = Figure(figsize=(2.4 * columns, height * rows + 0.4), layout="constrained")
     figure.suptitle(plain(title))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -56,41 +56,41 @@ def draw_attention(
 
 
 def animate_attention(
-    image: ImageSource, title: str, labels: Sequence[str], maps: torch.Tensor, out: Path
+    source: ImageSource, title: str, labels: Sequence[str], maps: torch.Tensor, out: Path
 ) -> None:
-    """Write an animated GIF: the image, then the light where the model looked, a frame a label.
+    """Write an animated GIF: the image, then a frame for each label, the image under its attention map.
 
     Below it the title is written word by word. Arguments and errors as of `draw_attention`.
     """
-    picture = load_image(image)
-    picture.thumbnail((_SIDE, _SIDE))
+    image = load_image(source)
+    image.thumbnail((_SIDE, _SIDE))
     font = ImageFont.load_default(15)
-    lines = textwrap.wrap(title, max(8, picture.width // 8)) or [""]
-    said, frames = 0, []
-    for label, shown in [
-        ("", np.asarray(picture)),
-        *zip(labels, map(partial(_overlay, picture), maps.numpy()), strict=True),
+    lines = textwrap.wrap(title, max(8, image.width // 8)) or [""]
+    end, frames = 0, []
+    for label, panel in [
+        ("", np.asarray(image)),
+        *zip(labels, map(partial(_overlay, image), maps.numpy()), strict=True),
     ]:
-        said = title.lower().find(label.lower(), said) + len(label) if label else said
-        frame = Image.new("RGB", (picture.width, picture.height + 22 * len(lines) + 8), "white")
-        frame.paste(Image.fromarray(shown), (0, 0))
+        end = title.lower().find(label.lower(), end) + len(label) if label else end
+        frame = Image.new("RGB", (image.width, image.height + 22 * len(lines) + 8), "white")
+        frame.paste(Image.fromarray(panel), (0, 0))
         draw, start = ImageDraw.Draw(frame), 0
         for row, line in enumerate(lines):
-            draw.text((6, picture.height + 4 + 22 * row), line[: max(0, said - start)], "black", font)
+            draw.text((6, image.height + 4 + 22 * row), line[: max(0, end - start)], "black", font)
             start += len(line) + 1
         frames.append(frame)
     frames.append(frames[0].copy())
-    frames[-1].paste(frames[-2].crop((0, picture.height, *frames[-2].size)), (0, picture.height))
+    frames[-1].paste(frames[-2].crop((0, image.height, *frames[-2].size)), (0, image.height))
     durations = [600, *[500] * (len(frames) - 2), 2000]
     frames[0].save(out, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
-def _overlay(picture: Image.Image, grid: np.ndarray) -> np.ndarray:
+def _overlay(image: Image.Image, grid: np.ndarray) -> np.ndarray:
     """Blend the image, darkened, with the colour-coded map laid smoothly over all of it."""
     scaled = Image.fromarray((255 * grid / max(float(grid.max()), 1e-9)).astype(np.uint8))
-    light = np.asarray(scaled.resize(picture.size, Image.Resampling.BICUBIC), dtype=np.float32) / 255
-    colours = matplotlib.colormaps["inferno"](light)[..., :3] * 255
-    return np.asarray(0.45 * np.asarray(picture) + 0.55 * colours, dtype=np.uint8)
+    weights = np.asarray(scaled.resize(image.size, Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    colours = matplotlib.colormaps["inferno"](weights)[..., :3] * 255
+    return np.asarray(0.45 * np.asarray(image) + 0.55 * colours, dtype=np.uint8)
 
 
 def draw_confusion(counts: np.ndarray, labels: Sequence[str], title: str, out: Path) -> None:

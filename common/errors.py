@@ -1,18 +1,18 @@
-"""Errors that say what was got, what was expected and what to do; scripts print them as one line."""
+"""Errors that say what was given, what was expected and what to do; scripts print them as one line."""
 
 
 class VisionError(Exception):
-    """Base of the errors that are the user's to mend; `exit_code` is what a script ends with."""
+    """Base of the errors that a user can correct; `exit_code` is what a script ends with."""
 
     exit_code = 1
 
 
 class VisionWarning(UserWarning):
-    """What was left out of a result that is given all the same; scripts print it as one line."""
+    """Something was left out of a result; scripts print it as one line."""
 
 
 class UsageError(VisionError, ValueError):
-    """A request that cannot be carried out as given."""
+    """A wrong flag or argument."""
 
     exit_code = 2
 
@@ -26,7 +26,7 @@ class ImageError(VisionError, ValueError):
 
 
 class EncoderWeightsError(VisionError, RuntimeError):
-    """Pretrained weights that cannot be had or do not fit; the message names the cures."""
+    """Pretrained weights that cannot be loaded or do not fit; the message says what to do."""
 
 
 class ModelError(VisionError, RuntimeError):
@@ -34,6 +34,6 @@ class ModelError(VisionError, RuntimeError):
 
 
 class ModelNotFoundError(ModelError):
-    """A model name that stands for nothing."""
+    """A model name that does not exist."""
 
     exit_code = 2

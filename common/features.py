@@ -48,7 +48,7 @@ class FeatureStore:
             )
         self.file, self.shape = file, shape
         self._map: mmap.mmap | None = None
-        self._read = 0
+        self._bytes_read = 0
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -63,17 +63,17 @@ class FeatureStore:
             if hasattr(mmap, "MADV_RANDOM"):
                 self._map.madvise(mmap.MADV_RANDOM)
         features = np.frombuffer(self._map, np.float16, size, row * size * 2).reshape(places, channels).copy()
-        self._read += 2 * size
-        if self._read > _RELEASE_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+        self._bytes_read += 2 * size
+        if self._bytes_read > _RELEASE_BYTES and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
-            self._read = 0
+            self._bytes_read = 0
         return torch.from_numpy(features)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_map": None}
 
 
-def cache_directory() -> Path:
+def cache_folder() -> Path:
     """Where caches go unless the user says otherwise: `$XDG_CACHE_HOME` or `~/.cache`, then `visionrnn`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visionrnn"
 
@@ -94,7 +94,7 @@ class FeatureFlags(EncoderFlags):
     def features_folder(self, data: Path) -> Path:
         """Where the features of a data set are kept."""
         name = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:16]
-        return self.cache or cache_directory() / "features" / name
+        return self.cache or cache_folder() / "features" / name
 
 
 ReadFiles = Callable[[Sequence[Path], Preprocess, int, int], Iterator[ImageBatch]]
@@ -104,7 +104,7 @@ ReadFiles = Callable[[Sequence[Path], Preprocess, int, int], Iterator[ImageBatch
 def cached_features(
     paths: Sequence[Path],
     encoder: Encoder,
-    directory: Path,
+    folder: Path,
     *,
     read: ReadFiles = read_batches,
     variant: str = "",
@@ -112,7 +112,7 @@ def cached_features(
     workers: int = 2,
     device: str = "auto",
 ) -> tuple[FeatureStore, dict[int, range], list[str]]:
-    """Features of `paths` by a frozen encoder, from the cache in `directory` as far as it is still true.
+    """Features of `paths` by a frozen encoder, from the cache in `folder` where it is still valid.
 
     Kept rows are used only if the encoder's fingerprint is the same and the file is unchanged: same
     size, mtime and ctime, or else the same SHA-256. Everything else is computed again; the new files are
@@ -121,22 +121,22 @@ def cached_features(
     Args:
         paths: the files.
         encoder: frozen.
-        directory: of the cache.
+        folder: of the cache.
         read: how files become images; by default each is one.
-        variant: tells readers apart that make other images of the same file.
-        batch_size: images at a time, where the reader heeds it.
+        variant: distinguishes readers that make different images of the same file.
+        batch_size: images at a time, where the reader uses it.
         workers: threads that read.
         device: auto, cpu or cuda.
 
     Returns:
         the store; position in `paths` -> rows of the store; a message for each file that could not be read.
     """
-    place = pick_device(device)
-    precision = pick_precision("auto", place)
+    target_device = pick_device(device)
+    precision = pick_precision("auto", target_device)
     key = hashlib.sha256(f"{encoder.fingerprint()} {precision} {variant} {PIXELS}".encode()).hexdigest()
-    directory = directory / key[:16]
-    directory.mkdir(parents=True, exist_ok=True)
-    index = _read_index(directory, key)
+    folder = folder / key[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    index = _read_index(folder, key)
     kept: dict[str, dict[str, Any]] = {}
     for path in dict.fromkeys(paths):
         entry = index["images"].get(str(path.resolve()))
@@ -145,7 +145,7 @@ def cached_features(
     missing = [p for p in dict.fromkeys(paths) if str(p.resolve()) not in kept]
     if missing:
         index, errors = _extend(
-            index, kept, missing, encoder, directory, read, batch_size, workers, place, precision
+            index, kept, missing, encoder, folder, read, batch_size, workers, target_device, precision
         )
     else:
         errors = []
@@ -155,7 +155,7 @@ def cached_features(
         raise ImageError(
             f"none of the {len(paths)} files could be read; first: {errors[0] if errors else ''}"
         )
-    return FeatureStore(directory / index["file"], tuple(index["shape"])), rows, errors
+    return FeatureStore(folder / index["file"], tuple(index["shape"])), rows, errors
 
 
 def _extend(
@@ -163,7 +163,7 @@ def _extend(
     kept: dict[str, dict[str, Any]],
     missing: list[Path],
     encoder: Encoder,
-    directory: Path,
+    folder: Path,
     read: ReadFiles,
     batch_size: int,
     workers: int,
@@ -172,7 +172,7 @@ def _extend(
 ) -> tuple[dict[str, Any], list[str]]:
     """Write a new data file with the rows of `kept` and of `missing`, then point the index at it."""
     file = f"features-{uuid.uuid4().hex[:12]}.f16"
-    temporary = directory / f"{file}.tmp"
+    temporary = folder / f"{file}.tmp"
     images: dict[str, dict[str, Any]] = {}
     errors: list[str] = []
     shape = index["shape"]
@@ -183,7 +183,7 @@ def _extend(
     try:
         with temporary.open("wb") as out:
             if kept:
-                old = FeatureStore(directory / index["file"], tuple(shape))
+                old = FeatureStore(folder / index["file"], tuple(shape))
                 for path, entry in kept.items():
                     for row in range(entry["row"], entry["row"] + entry["count"]):
                         out.write(old[row].numpy().tobytes())
@@ -213,25 +213,25 @@ def _extend(
             out.flush()
             os.fsync(out.fileno())
         new = {**index, "file": file, "shape": [written, *shape[1:]], "images": images}
-        temporary.replace(directory / file)
-        aside = directory / f"index-{uuid.uuid4().hex[:12]}.tmp"  # another run may write it at the same time
+        temporary.replace(folder / file)
+        aside = folder / f"index-{uuid.uuid4().hex[:12]}.tmp"  # another run may write it at the same time
         aside.write_text(json.dumps(new), encoding="utf-8")
-        aside.replace(directory / "index.json")
+        aside.replace(folder / "index.json")
     finally:
         temporary.unlink(missing_ok=True)
         encoder.train(was_training)
     if index["file"]:
-        (directory / index["file"]).unlink(missing_ok=True)
+        (folder / index["file"]).unlink(missing_ok=True)
     return new, errors
 
 
-def _read_index(directory: Path, key: str) -> dict[str, Any]:
-    """The cache's index, or an empty one where there is none that holds."""
+def _read_index(folder: Path, key: str) -> dict[str, Any]:
+    """The cache's index, or an empty one where there is no valid one."""
     empty = {"key": key, "file": "", "shape": [0, 0, 0], "images": {}}
     try:
-        index: dict[str, Any] = json.loads((directory / "index.json").read_text(encoding="utf-8"))
+        index: dict[str, Any] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         if index["key"] == key:
-            FeatureStore(directory / index["file"], tuple(index["shape"]))
+            FeatureStore(folder / index["file"], tuple(index["shape"]))
             return index
     except (OSError, ValueError, KeyError):
         pass

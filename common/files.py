@@ -1,4 +1,4 @@
-"""Files: those that a script was asked for, what readers leave out of them, and files that are written whole.
+"""Files: those that a script is given, what readers leave out of them, and files that are written whole.
 
 Text and JSON are read with a clear error.
 """
@@ -28,7 +28,7 @@ def find_files(
 
     Args:
         paths: as given on a command line.
-        suffixes: of the files that are taken from folders, in small letters.
+        suffixes: of the files that are taken from folders, in lower case.
         kind: what such files are called, in the plural.
 
     Returns:
@@ -67,8 +67,8 @@ def find_files(
         counts = Counter(
             "link to a folder" if f.is_dir() else f.suffix.lower() or "no suffix" for f in skipped
         )
-        shown = ", ".join(f"{suffix}: {count:,}" for suffix, count in counts.most_common())
-        print_note(f"no {kind}, so left out of folders: {len(skipped):,} ({shown}), e.g. {skipped[0]}")
+        summary = ", ".join(f"{suffix}: {count:,}" for suffix, count in counts.most_common())
+        print_note(f"no {kind}, so left out of folders: {len(skipped):,} ({summary}), e.g. {skipped[0]}")
     if not found:
         raise ImageError(f"no {kind} found in what was given")
     return list(found), bool(errors)
@@ -81,9 +81,9 @@ def _walk(folder: str, errors: list[str]) -> list[Path]:
         errors.append(f"{error.filename}: cannot be listed ({error.strerror})")
 
     files: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=note):
-        files += [Path(place, name) for name in names]
-        files += [link for link in (Path(place, name) for name in folders) if link.is_symlink()]
+    for parent, folders, names in os.walk(folder, onerror=note):
+        files += [Path(parent, name) for name in names]
+        files += [link for link in (Path(parent, name) for name in folders) if link.is_symlink()]
     return sorted(files)
 
 

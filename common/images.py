@@ -26,19 +26,20 @@ FORMATS = (
 """What Pillow may open, in the order in which it tries them. Never EPS or other PostScript: Pillow hands
 that to Ghostscript, so that a stranger's file, whatever its name, would run as a program."""
 # fmt: off
-_UNREAD = frozenset({
+_UNSUPPORTED = frozenset({
     ".heic", ".heif", ".hif", ".jxl", ".svg", ".svgz", ".eps", ".ps", ".wmf", ".emf", ".exr", ".hdr", ".xcf",
     ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw",
 })
-IMAGE_SUFFIXES = _UNREAD | {
+IMAGE_SUFFIXES = _UNSUPPORTED | {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".ppm", ".pgm", ".pbm", ".pnm",
     ".pfm", ".webp", ".tif", ".tiff", ".avif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ico", ".pcx",
     ".psd", ".qoi", ".dds", ".sgi", ".rgb", ".rgba", ".bw", ".tga",
 }
 # fmt: on
-"""Of images in folders; also of those in formats that are not read, so that reading them says so."""
+"""Suffixes of images in folders; also of unsupported formats, so that those files get an error."""
 PIXELS = 3
-"""Raised whenever the same file gives other pixels, so that cached features are computed again."""
+"""Version of the pixels: raise it whenever the same file gives other ones, so that cached features are
+computed again."""
 MAX_PIXELS = 178_956_970
 """Larger images are refused as decompression bombs (Pillow's own error limit)."""
 
@@ -83,7 +84,7 @@ def blamed_on(source: object, kind: type[ImageError] = ImageError) -> Iterator[N
     Decoders meet damage with exceptions of every type, and one bad file must not end a run over many.
 
     Raises:
-        ImageError: as said. The project's own errors pass.
+        ImageError: for every exception but the project's own, which pass unchanged.
     """
     try:
         yield
@@ -93,7 +94,7 @@ def blamed_on(source: object, kind: type[ImageError] = ImageError) -> Iterator[N
         raise kind(f"{source}: more than {MAX_PIXELS:,} pixels; scale the picture down first") from None
     except Image.UnidentifiedImageError:
         suffix = Path(str(source)).suffix.lower()
-        if suffix in _UNREAD:
+        if suffix in _UNSUPPORTED:
             raise kind(f"{source}: {suffix} is not read; convert it to JPEG or PNG first") from None
         raise kind(f"{source}: not a picture that can be read, whatever its name says") from None
     except MemoryError:
@@ -124,14 +125,14 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
     of white, whole ones as such integers. Any other range is stretched from its lowest value, black, to its
     highest, white. One value of a thousand may lie outside at either end, as hot pixels do. NaN is black.
     """
-    known = values if values.dtype.kind in "iu" else values[np.isfinite(values)]
-    known = known.ravel()[:: max(1, known.size // 2**20)]
-    low, high = np.quantile(known, (0.001, 0.999), method="nearest").tolist() if known.size else (0, 1)
-    whole = values.dtype.kind in "iu" or bool((known == known.round()).all())
+    finite = values if values.dtype.kind in "iu" else values[np.isfinite(values)]
+    finite = finite.ravel()[:: max(1, finite.size // 2**20)]
+    low, high = np.quantile(finite, (0.001, 0.999), method="nearest").tolist() if finite.size else (0, 1)
+    integral = values.dtype.kind in "iu" or bool((finite == finite.round()).all())
     if 0 <= low <= high <= 1 and values.dtype.kind == "f":
         low, high = 0, 1
-    elif 0 <= low <= high <= 65535 and whole:
-        low, high = 0, next(most for most in (255, 1023, 4095, 65535) if high <= most)
+    elif 0 <= low <= high <= 65535 and integral:
+        low, high = 0, next(white for white in (255, 1023, 4095, 65535) if high <= white)
     elif low == high:
         low -= 1
     wide: Any = values.astype(np.float64 if values.dtype == np.int32 else np.float32)
@@ -146,7 +147,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 class Preprocess:
     """An image as the encoder expects it; stored in the checkpoint and built from it alone.
 
-    The whole image is squashed to `height` x `width`, so that nothing at its rim is lost.
+    The whole image is squashed to `height` x `width`, so that nothing at its border is lost.
     """
 
     height: int
@@ -176,12 +177,12 @@ class Preprocess:
     def _fit(self, source: ImageSource | np.ndarray) -> np.ndarray:
         """uint8 (height, width, 3). On photos torch's antialiased resize of bytes differs from Pillow's by 1
         in three values of a thousand; it takes a fifth of the time and starts no threads."""
-        given = source
+        original = source
         if not isinstance(source, np.ndarray):
             source = np.asarray(load_image(source, at_least=max(self.height, self.width)))
         if source.shape[:2] == (self.height, self.width):
             return source
-        with blamed_on("the picture" if isinstance(given, np.ndarray | Image.Image) else given):
+        with blamed_on("the picture" if isinstance(original, np.ndarray | Image.Image) else original):
             pixels = torch.from_numpy(np.require(source, requirements="W")).permute(2, 0, 1)
             mode = InterpolationMode(self.interpolation)
             fitted = F.resize(pixels, [self.height, self.width], interpolation=mode, antialias=True)

@@ -23,14 +23,14 @@ class FeatureConfig(FeatureFlags, TrainConfig):
     """Folder of the data set."""
 
     def features(
-        self, encoder: Encoder, part: str, pictures: Iterable[Path]
+        self, encoder: Encoder, part: str, images: Iterable[Path]
     ) -> tuple[FeatureStore, dict[Path, int]]:
         """Features of the images of a part, and the row of each; prints which cannot be read.
 
         Raises:
             ImageError: none can be read.
         """
-        paths = list(dict.fromkeys(pictures))
+        paths = list(dict.fromkeys(images))
         store, rows, errors = cached_features(
             paths,
             encoder,

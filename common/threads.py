@@ -16,7 +16,7 @@ def ahead(
 ) -> Iterator[R | ImageError]:
     """`function` of each item in order, computed in threads up to `depth` items ahead of the caller.
 
-    An item that raises ImageError gives the error in its place and stops no other. Any other error is raised.
+    An item that raises ImageError gives that error as its result and stops no other; other errors are raised.
 
     Args:
         function: called in the threads.

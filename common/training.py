@@ -45,8 +45,8 @@ class TrainConfig:
     patience: int = 5
     """Epochs without a better validation metric after which training stops; 0 never stops early."""
     keep: Literal["best", "last"] = "best"
-    """Which epoch's model is kept: the best on val, the later of equals; or the last, where val is too small
-    to choose by."""
+    """Which epoch's model is kept: the best on val (ties go to the later epoch), or the last, where val
+    is too small to choose by."""
     seed: int = 0
     """Of everything random."""
     device: str = "auto"
@@ -134,9 +134,9 @@ class TrainingSystem(pl.LightningModule):
             total: sum of the losses here.
             count: what `total` adds up: samples, words, weights.
         """
-        everywhere = global_sum(torch.as_tensor(count, dtype=torch.float32, device=total.device))
+        total_count = global_sum(torch.as_tensor(count, dtype=torch.float32, device=total.device))
         # gradients are averaged over processes: undo that, so that each sample counts the same
-        loss = total * rank_and_world()[1] / everywhere.clamp(min=1e-6)
+        loss = total * rank_and_world()[1] / total_count.clamp(min=1e-6)
         self.log("train_loss_step", loss, batch_size=1)
         self._losses.append(loss.detach())
         return loss
@@ -155,11 +155,11 @@ class TrainingSystem(pl.LightningModule):
         rank, world = rank_and_world()
         if world == 1:
             return rows, slice(None), None
-        everywhere = int(global_sum(torch.tensor(rows, device=self.device)))
+        total_count = int(global_sum(torch.tensor(rows, device=self.device)))
         if rank == 0:
-            return everywhere, slice(0, None, world), None
+            return total_count, slice(0, None, world), None
         seed = step_seed(self.config.seed, self.trainer.global_step, 0)
-        return everywhere, slice(rank, None, world), torch.Generator(device).manual_seed(seed)
+        return total_count, slice(rank, None, world), torch.Generator(device).manual_seed(seed)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's mean loss."""
@@ -200,7 +200,7 @@ def fit(
         system: computes loss and metrics; logs `train_loss` and `monitor` an epoch.
         data: the loaders. Their sampler is `EpochSampler`.
         config: as `prepare_run` gave it.
-        model: what `best/` saves when `monitor` is as good as ever or better, or every epoch (`--keep last`).
+        model: what `best/` saves when `monitor` is no worse than before, or every epoch (`--keep last`).
         monitor: the task's metric on val.
         mode: `max` or `min`.
         report: further metrics to keep in the history and the curves.
