@@ -49,7 +49,7 @@ class Config:
     model: str = "english"
     """A bundled model, or a model or run folder."""
     data: Path | None = None
-    """Folder with labels.tsv; without it, lines are made."""
+    """Folder with labels.tsv; without it, lines are rendered."""
     last: str = ""
     """Only its last rows or groups."""
     count: int = 1000

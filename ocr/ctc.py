@@ -25,7 +25,7 @@ class Reading:
     confidence: float
     """Geometric mean of the characters' probabilities; 1 for no text."""
     characters: tuple[tuple[str, float, float], ...] = ()
-    """Each character with its probability and its place in the line: 0 left end, 1 right end."""
+    """Each character with its probability and its position in the line: 0 left end, 1 right end."""
 
     def __str__(self) -> str:
         return self.text
@@ -67,7 +67,7 @@ def prefix_beam_search(
         beam_size: texts kept at each step.
         language_model: adds `weight` times its log-probability, and `bonus`, for each character.
         weight: of the language model.
-        bonus: for each character, against the language model's liking for short texts.
+        bonus: for each character, against the language model's preference for short texts.
 
     Raises:
         ValueError: a beam size below 1.
@@ -77,22 +77,22 @@ def prefix_beam_search(
     # text -> probability of its alignments that end in a blank, and of those that do not, language model
     # included, both over that of the best text
     beams: dict[str, tuple[float, float]] = {"": (1.0, 0.0)}
-    for step in _likely(log_probs, charset):
+    for step in _candidates(log_probs, charset):
         following: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for text, (blank, other) in beams.items():
             for character, p in step:
                 if not character:
                     following[text][0] += (blank + other) * p
                     continue
-                grown = (blank + other) * p
+                extended = (blank + other) * p
                 if text.endswith(character):  # without a blank between them the two are one character
                     following[text][1] += other * p
-                    grown = blank * p
-                if not grown:
+                    extended = blank * p
+                if not extended:
                     continue
                 if language_model is not None:
-                    grown *= math.exp(weight * language_model.log_prob(character, text) + bonus)
-                following[text + character][1] += grown
+                    extended *= math.exp(weight * language_model.log_prob(character, text) + bonus)
+                following[text + character][1] += extended
         ranked = sorted(following.items(), key=lambda item: sum(item[1]), reverse=True)[:beam_size]
         best = sum(ranked[0][1])
         beams = {
@@ -102,11 +102,11 @@ def prefix_beam_search(
         }
     found = greedy(log_probs, charset)
     text = next(iter(beams))
-    return found if found.text == text else _reading(_place(log_probs, charset.encode(text), charset))
+    return found if found.text == text else _reading(_align(log_probs, charset.encode(text), charset))
 
 
-def _likely(log_probs: np.ndarray, charset: Charset) -> list[list[tuple[str, float]]]:
-    """Of each step, the characters that are not ruled out, the blank as no character, with probabilities."""
+def _candidates(log_probs: np.ndarray, charset: Charset) -> list[list[tuple[str, float]]]:
+    """For each step, the probable characters with their probabilities; the blank is an empty string."""
     floor = np.minimum(math.log(_UNLIKELY), log_probs.max(axis=1, keepdims=True))
     rows, columns = np.nonzero(log_probs >= floor)
     steps: list[list[tuple[str, float]]] = [[] for _ in log_probs]
@@ -116,8 +116,8 @@ def _likely(log_probs: np.ndarray, charset: Charset) -> list[list[tuple[str, flo
     return steps
 
 
-def _place(log_probs: np.ndarray, text: Sequence[int], charset: Charset) -> list[tuple[str, float, float]]:
-    """Each character of `text` where the most probable alignment has it (Viterbi)."""
+def _align(log_probs: np.ndarray, text: Sequence[int], charset: Charset) -> list[tuple[str, float, float]]:
+    """Position and probability of each character of `text` in its most probable alignment (Viterbi)."""
     if not text:
         return []
     steps = len(log_probs)
@@ -126,20 +126,20 @@ def _place(log_probs: np.ndarray, text: Sequence[int], charset: Charset) -> list
     skips = np.zeros(len(states), dtype=bool)  # over the blank before it, from another character
     skips[3::2] = states[3::2] != states[1:-2:2]
     moves = np.full((3, len(states)), _IMPOSSIBLE)  # by none, one or two states
-    came = np.zeros((steps, len(states)), dtype=np.int8)
+    backpointers = np.zeros((steps, len(states)), dtype=np.int8)
     score = np.full(len(states), _IMPOSSIBLE)
     score[:2] = log_probs[0, states[:2]]
     for t in range(1, steps):
         moves[0] = score
         moves[1, 1:] = score[:-1]
         moves[2, 2:] = np.where(skips[2:], score[:-2], _IMPOSSIBLE)
-        came[t] = moves.argmax(axis=0)
+        backpointers[t] = moves.argmax(axis=0)
         score = moves.max(axis=0) + log_probs[t, states]
     state = len(states) - 1 - int(score[-2] > score[-1])
     visited: dict[int, list[int]] = defaultdict(list)
     for t in reversed(range(steps)):
         visited[state].append(t)
-        state -= int(came[t, state])
+        state -= int(backpointers[t, state])
     found = []
     for i, k in enumerate(text):
         at = visited[2 * i + 1]

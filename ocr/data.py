@@ -29,7 +29,7 @@ _PART = re.compile(r"(\d+)(rows|groups)")
 
 @dataclass(frozen=True)
 class LmdbRecord:
-    """A picture in an LMDB folder of the deep-text-recognition benchmark."""
+    """An image in an LMDB folder of the deep-text-recognition benchmark."""
 
     folder: Path
     key: str
@@ -40,7 +40,7 @@ class LmdbRecord:
         return self.key
 
     def open(self) -> io.BytesIO:
-        """The picture's bytes."""
+        """The image's bytes."""
         with _lmdb(str(self.folder)).begin() as transaction:
             return io.BytesIO(bytes(transaction.get(self.key.encode())))
 
@@ -56,7 +56,7 @@ def _lmdb(folder: str) -> Any:
 
 @dataclass(frozen=True)
 class TextLine:
-    """The picture of one line and what it says."""
+    """The image of one line and its text."""
 
     source: Path | LmdbRecord
     text: str
@@ -82,8 +82,8 @@ def read_lines(folder: Path, last: str = "", *, first: bool = False) -> list[Tex
 
     Args:
         folder: holds `labels.tsv` or `data.mdb`.
-        last: only the last so many rows or groups, as `300rows` or `40groups`; a group is what stands before
-            the last underscore of a file name. Empty is all.
+        last: only the last so many rows or groups, as `300rows` or `40groups`; a group is the part of a
+            file name before the last underscore. Empty is all.
         first: all but those.
 
     Raises:
@@ -143,7 +143,7 @@ def _read_table(folder: Path, dropped: Dropped) -> list[tuple[Path | LmdbRecord,
 
 
 def _is_line(folder: Path, row: list[str]) -> bool:
-    """Whether the first row of a table is a labelled line, not a header: it begins with a picture's name."""
+    """Whether the first row of a table is a labelled line, not a header: it begins with an image's name."""
     return Path(row[0]).suffix.lower() in IMAGE_SUFFIXES or (bool(row[0]) and (folder / row[0]).is_file())
 
 
@@ -224,7 +224,7 @@ class Draw(NamedTuple):
     row: int
     """Of the labelled line, or -1 for a synthetic one."""
     seed: int
-    """Of its distortion or its making; -1 leaves a labelled line as it is."""
+    """Of its distortion or rendering; -1 leaves a labelled line as it is."""
     width: int
     """Pixels that it will roughly have."""
 
@@ -248,7 +248,7 @@ class LineDataset(Dataset[tuple[torch.Tensor, str, bool, int] | None]):
 
     Args:
         lines: labelled ones.
-        preprocess: as the model reads.
+        preprocess: of the model.
         synthetic: makes the others.
     """
 
@@ -258,7 +258,7 @@ class LineDataset(Dataset[tuple[torch.Tensor, str, bool, int] | None]):
         self.lines, self.preprocess, self.synthetic = lines, preprocess, synthetic
 
     def __getitem__(self, draw: Draw) -> tuple[torch.Tensor, str, bool, int] | None:
-        """A line, or None with a message where a picture turns out to be damaged."""
+        """A line, or None with a message where an image turns out to be damaged."""
         if draw.row < 0:
             assert self.synthetic is not None
             pixels, text = self.synthetic.sample(draw.seed, draw.width, self.preprocess.height)
@@ -273,8 +273,8 @@ class LineDataset(Dataset[tuple[torch.Tensor, str, bool, int] | None]):
                 return None
             if draw.seed >= 0:
                 pixels = distort(np.random.default_rng(draw.seed), pixels)
-        least = steps_needed(text) * WIDTH_MULTIPLE
-        return self.preprocess.normalize(self.preprocess.scale(pixels, least)), text, folded, draw.row
+        min_width = steps_needed(text) * WIDTH_MULTIPLE
+        return self.preprocess.normalize(self.preprocess.scale(pixels, min_width)), text, folded, draw.row
 
 
 class WidthBatches(Sampler[list[Draw]]):
@@ -286,7 +286,7 @@ class WidthBatches(Sampler[list[Draw]]):
         seed: of everything.
         shuffle: distort, mix with synthetic lines, and shuffle. Without it: every labelled line as it is.
         synthetic: synthetic lines an epoch.
-        trainer: tells the epoch.
+        trainer: has the number of the epoch.
     """
 
     def __init__(
@@ -314,8 +314,11 @@ class WidthBatches(Sampler[list[Draw]]):
         draws = [Draw(i, int(seeds[i]) if self.shuffle else -1, width) for i, width in enumerate(self.widths)]
         if self.synthetic:
             mean = max(60.0, float(np.mean(self.widths))) if self.widths else 120.0
-            made = np.clip(random.gamma(2.2, mean / 2.2, self.synthetic), 24, 640).astype(int)
-            draws += [Draw(-1, int(s), int(w)) for s, w in zip(seeds[len(self.widths) :], made, strict=True)]
+            synthetic_widths = np.clip(random.gamma(2.2, mean / 2.2, self.synthetic), 24, 640).astype(int)
+            draws += [
+                Draw(-1, int(s), int(w))
+                for s, w in zip(seeds[len(self.widths) :], synthetic_widths, strict=True)
+            ]
         jitter = random.uniform(0.95, 1.05, len(draws)) if self.shuffle else np.ones(len(draws))
         order = np.argsort([draw.width * j for draw, j in zip(draws, jitter, strict=True)], kind="stable")
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
@@ -332,7 +335,7 @@ class WidthBatches(Sampler[list[Draw]]):
 def collate(
     charset: Charset, items: Sequence[tuple[torch.Tensor, str, bool, int] | None]
 ) -> TextBatch | None:
-    """Stack lines and string their labels together; None where no picture could be read."""
+    """Stack lines and concatenate their labels; None where no image could be read."""
     good = [item for item in items if item is not None]
     if not good:
         return None

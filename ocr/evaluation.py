@@ -42,7 +42,7 @@ class EvaluationConfig(ReportFlags):
 
 
 def evaluate(config: EvaluationConfig) -> int:
-    """Read, score, print and write the report; 1 if a picture could not be read.
+    """Read, score, print and write the report; 1 if an image could not be read.
 
     Lines are read on one thread, files and decoding included, so that `lines_per_second` compares.
     """
@@ -93,17 +93,17 @@ def _lines(
     threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    sources = [_picture(line) for line in lines]
+    sources = [_image_source(line) for line in lines]
     reader.read_lines(sources[:8])  # the first batch sets kernels up
     started = time.monotonic()
     found = list(reader.read_lines_each(sources, beam_size=config.beam_size, batch_size=config.batch_size))
     seconds = time.monotonic() - started
     torch.set_num_threads(threads[0])
     cv2.setNumThreads(threads[1])
-    read = [(line, r) for line, r in zip(lines, found, strict=True) if not isinstance(r, ImageError)]
-    if not read:
+    readings = [(line, r) for line, r in zip(lines, found, strict=True) if not isinstance(r, ImageError)]
+    if not readings:
         raise ImageError(f"{data}: none of the {len(lines):,} pictures could be read")
-    scores = score_lines([r.text for _, r in read], [line.text for line, _ in read])
+    scores = score_lines([r.text for _, r in readings], [line.text for line, _ in readings])
     rated = [
         {
             "file": line.source.name,
@@ -112,11 +112,11 @@ def _lines(
             "confidence": round(r.confidence, 4),
             "cer": round(100 * float(char_error_rate([r.text.lower()], [line.text.lower()])), 1),
         }
-        for line, r in read
+        for line, r in readings
     ]
     report = {
         **{name: round(score, 2) for name, score in scores.items()},
-        "num_lines": len(read),
+        "num_lines": len(readings),
         "lines_per_second": round(len(lines) / seconds, 1),
         "unknown_labels": unknown,
     }
@@ -124,7 +124,7 @@ def _lines(
     return report, worst, [r for r in found if isinstance(r, ImageError)]
 
 
-def _picture(line: TextLine) -> Any:
+def _image_source(line: TextLine) -> Any:
     return line.grey() if isinstance(line.source, LmdbRecord) else line.source
 
 
@@ -151,12 +151,12 @@ def _pages(
         except ImageError as error:
             errors.append(error)
             continue
-        read, label = page.text, "\n".join(labels)
-        words = [" ".join(text.lower().split()) for text in (read, label)]
+        predicted, label = page.text, "\n".join(labels)
+        words = [" ".join(text.lower().split()) for text in (predicted, label)]
         pages.append(
             {
                 "page": file.stem,
-                "bag_of_words_f1": round(bag_of_words_f1(read, label), 4),
+                "bag_of_words_f1": round(bag_of_words_f1(predicted, label), 4),
                 "cer": round(100 * float(char_error_rate([words[0]], [words[1]])), 2),
                 "lines": len(page.lines),
                 "seconds": round(time.monotonic() - started, 3),

@@ -11,13 +11,13 @@ import torch
 from common.images import ImageSource, load_image
 
 WIDTH_MULTIPLE = 4
-"""Every line is padded to a multiple of this, its own business; only then do batches pad further."""
+"""Every line is first padded to a multiple of this by itself; a batch may pad it further."""
 MIN_WIDTH = 16
-_LEAST_CONTRAST = 12.0  # grey levels: less is noise on a blank line, and is not blown up
+_MIN_CONTRAST = 12.0  # grey levels: less is noise on a blank line, and is not amplified
 
 
 def grey(source: ImageSource | np.ndarray) -> np.ndarray:
-    """One line as uint8 (H, W): a picture that `common.images.load_image` reads, or an array already grey."""
+    """One line as uint8 (H, W): an image that `common.images.load_image` reads, or an array already grey."""
     if isinstance(source, np.ndarray):
         return source
     return np.asarray(load_image(source).convert("L"))
@@ -25,7 +25,7 @@ def grey(source: ImageSource | np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LinePreprocess:
-    """Scales a grey line to `height`, keeps its aspect, and takes its own mean and spread out of it."""
+    """Scales a grey line to `height`, keeps its aspect ratio, normalises by its own mean and spread."""
 
     height: int = 32
 
@@ -33,9 +33,9 @@ class LinePreprocess:
         """Pixels that a line of `width` x `height` has after scaling, before padding."""
         return max(MIN_WIDTH, round(width * self.height / height))
 
-    def scale(self, line: np.ndarray, least_width: int = 0) -> np.ndarray:
-        """uint8 (H, W) -> uint8 (height, W'), W' at least `least_width`."""
-        width = max(self.width(line.shape[1], line.shape[0]), least_width)
+    def scale(self, line: np.ndarray, min_width: int = 0) -> np.ndarray:
+        """uint8 (H, W) -> uint8 (height, W'), W' at least `min_width`."""
+        width = max(self.width(line.shape[1], line.shape[0]), min_width)
         if line.shape == (self.height, width):
             return line
         smaller = self.height < line.shape[0]
@@ -46,12 +46,12 @@ class LinePreprocess:
     def normalize(self, line: np.ndarray) -> torch.Tensor:
         """uint8 (height, W) -> float32 (height, W''), W'' the next multiple of 4; 0 is the line's mean."""
         pixels = line.astype(np.float32)
-        pixels = (pixels - pixels.mean()) / max(float(pixels.std()), _LEAST_CONTRAST)
+        pixels = (pixels - pixels.mean()) / max(float(pixels.std()), _MIN_CONTRAST)
         extra = -line.shape[1] % WIDTH_MULTIPLE
         return torch.from_numpy(np.pad(pixels, ((0, 0), (0, extra))))
 
     def __call__(self, source: ImageSource | np.ndarray) -> torch.Tensor:
-        """A picture or a grey array -> float32 (height, W). Raises ImageError."""
+        """An image or a grey array -> float32 (height, W). Raises ImageError."""
         return self.normalize(self.scale(grey(source)))
 
 
@@ -61,7 +61,7 @@ class LineBatch(NamedTuple):
     lines: torch.Tensor
     """(N, 1, H, W)"""
     widths: torch.Tensor
-    """(N,) pixels of each line before the batch padded it"""
+    """(N,) pixels of each line before padding in the batch"""
 
 
 def stack(lines: Sequence[torch.Tensor]) -> LineBatch:

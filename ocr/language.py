@@ -1,6 +1,6 @@
-"""How texts go on: n-grams of characters, without regard to case.
+"""A language model: n-grams of characters, without regard to case.
 
-They live in a model's file as two tensors, so that a model brings along what its training texts looked like.
+A recognizer's file holds them as two tensors, so that it comes with the language model of its training texts.
 """
 
 import math
@@ -19,7 +19,7 @@ _KEY_BITS = 60  # of an n-gram's classes; its length stands above them
 
 
 class LanguageModel(Protocol):
-    """What the beam search asks of a language model."""
+    """What the beam search needs of a language model."""
 
     def log_prob(self, character: str, before: str) -> float:
         """Natural logarithm of the probability of `character` after the text `before`."""
@@ -28,13 +28,13 @@ class LanguageModel(Protocol):
 class CharacterNgrams(nn.Module):
     """An n-gram model over characters, interpolated after Witten & Bell 1991.
 
-    Case is folded: it tells "8" from "B", not "b" from "B". Below single characters lies the uniform
-    distribution, so that nothing is impossible.
+    Case is folded: it distinguishes "8" and "B", not "b" and "B". Single characters are interpolated with the
+    uniform distribution, so that nothing is impossible.
 
     Args:
         charset: its characters are the vocabulary.
         order: n, from 1 to 5; at most 4 from 4,096 characters on, at most 3 from 32,768 on.
-        size: number of n-grams that `load_state_dict` will bring.
+        size: number of n-grams in the weights that `load_state_dict` will load.
     """
 
     keys: torch.Tensor
@@ -50,7 +50,7 @@ class CharacterNgrams(nn.Module):
         self.register_buffer("keys", torch.zeros(size, dtype=torch.int64))
         self.register_buffer("counts", torch.zeros(size, dtype=torch.int32))
         self._cached = lru_cache(maxsize=200_000)(self._log_prob)
-        self.register_load_state_dict_post_hook(CharacterNgrams._forget)
+        self.register_load_state_dict_post_hook(CharacterNgrams._clear_caches)
 
     @classmethod
     def of(
@@ -93,12 +93,12 @@ class CharacterNgrams(nn.Module):
         k = self._classes[character]
         p = 1 / self._vocabulary
         for n in range(self.order):
-            known = context[self.order - 1 - n :]
-            found = self._after.get(self._key(known))
-            if found is None:
+            suffix = context[self.order - 1 - n :]
+            followers = self._after.get(self._key(suffix))
+            if followers is None:
                 break
-            total, different = found
-            p = (self._table.get(self._key([*known, k]), 0) + different * p) / (total + different)
+            total, different = followers
+            p = (self._table.get(self._key([*suffix, k]), 0) + different * p) / (total + different)
         return math.log(p)
 
     @cached_property
@@ -116,7 +116,7 @@ class CharacterNgrams(nn.Module):
             entry[1] += 1
         return dict(sums)
 
-    def _forget(self, _: object) -> None:
+    def _clear_caches(self, _: object) -> None:
         """New counts were loaded."""
         self.__dict__.pop("_table", None)
         self.__dict__.pop("_after", None)

@@ -1,4 +1,4 @@
-"""CRNN: a CNN whose columns an RNN reads (Shi, Bai & Yao 2015).
+"""CRNN: a CNN gives columns of features, an RNN runs over them, CTC gives the text (Shi, Bai & Yao 2015).
 
 Notation: N lines, H x W pixels, C channels, T = W / stride steps, D hidden size, K classes.
 """
@@ -27,7 +27,7 @@ _COMPACT: tuple[str, dict[str, Any]] = (
     "resnet10t",
     {"stem_width": 16, "channels": (32, 96, 192, 256), "layers": [1, 1, 2, 1]},
 )
-_PROBE = 64  # pixels, both ways, of the picture that finds the strides
+_PROBE = 64  # pixels, both ways, of the image that finds the strides
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class RecognizerConfig:
 class _Cleared(TorchFunctionMode):
     """Within it, columns behind each line's width become 0 before every convolution and pooling.
 
-    In this thread alone, so that several may read with one model.
+    In this thread alone, so that several threads may share one model.
 
     Args:
         widths: (N,) in pixels.
@@ -79,10 +79,10 @@ class _Cleared(TorchFunctionMode):
 
 
 class LineEncoder(nn.Module):
-    """Lines -> columns: a CNN that halves the width twice and the height as often as it likes.
+    """Lines -> columns: a CNN that halves the width twice and the height any number of times.
 
-    Columns behind a line's width are cleared before every convolution, as if the picture ended there: what
-    pads a line never changes its features.
+    Columns behind a line's width are cleared before every convolution, as if the image ended there:
+    padding never changes the features of a line.
 
     Args:
         name: `compact`, `vgg`, or a backbone of timm. A timm backbone keeps its strides until width and
@@ -94,7 +94,7 @@ class LineEncoder(nn.Module):
         stride: pixels of width for one column.
 
     Raises:
-        UsageError: timm does not know the name, it has no such grid, or it looks at the whole width at once
+        UsageError: timm does not know the name, it has no such grid, or a layer depends on the whole width
             (squeeze-and-excitation, attention), so that padding would change its features.
     """
 
@@ -108,7 +108,7 @@ class LineEncoder(nn.Module):
             self.backbone = _timm_backbone(name)
             self.out_channels = int(self.backbone.feature_info.channels()[-1])  # type: ignore[operator, union-attr]
         self.to(memory_format=torch.channels_last)
-        self._check(name)
+        self._check_padding(name)
 
     def forward(self, lines: torch.Tensor, widths: torch.Tensor | None = None) -> torch.Tensor:
         """lines (N, 1, H, W), widths (N,) in pixels or None for all W -> columns (N, T, C).
@@ -124,7 +124,7 @@ class LineEncoder(nn.Module):
         return features.mean(dim=2).transpose(1, 2)  # N, C, H', T -> N, T, C
 
     @torch.no_grad()
-    def _check(self, name: str) -> None:
+    def _check_padding(self, name: str) -> None:
         was_training = self.training
         self.eval()
         generator = torch.Generator().manual_seed(0)
@@ -167,8 +167,8 @@ def _timm_backbone(name: str) -> nn.Module:
     """A timm backbone, cut where its height is a sixteenth, with the width at a quarter."""
     timm_name, options = _COMPACT if name == COMPACT else (name, {})
     try:
-        whole: Any = timm.create_model(timm_name, features_only=True, **options)
-        reductions = whole.feature_info.reduction()
+        full: Any = timm.create_model(timm_name, features_only=True, **options)
+        reductions = full.feature_info.reduction()
         cut = max(i for i, reduction in enumerate(reductions) if reduction == 16)
         backbone: nn.Module = timm.create_model(timm_name, features_only=True, out_indices=(cut,), **options)
         _keep_width(backbone)
@@ -204,15 +204,15 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 class Recognizer(PretrainedModel):
-    """CRNN: columns of a line, read in both directions, to CTC's classes.
+    """CRNN: columns of a line, an RNN in both directions, CTC's classes.
 
     Args:
         config: sizes.
         charset: characters that it can read.
-        ngrams: of the language model that its weights will bring; 0 is none.
+        ngrams: number of n-grams of the language model in its weights; 0 is no language model.
 
     Attributes:
-        language_model: what the texts that it was trained on look like, for the beam search, or None.
+        language_model: n-grams of its training texts, for the beam search, or None.
     """
 
     task = "ocr"
@@ -250,11 +250,11 @@ class Recognizer(PretrainedModel):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """lines (N, 1, H, W), widths (N,) in pixels or None for all W -> logits (N, T, K), steps (N,).
 
-        What stands behind a line's width changes nothing.
+        Pixels beyond a line's width change nothing.
         """
         if widths is None:
             widths = torch.full((len(lines),), lines.shape[-1], device=lines.device)
         columns = self.columns(lines, widths)
         steps = widths // STRIDE
-        read, _ = self.rnn(self.dropout(columns), steps)
-        return self.classify(self.dropout(read)), steps
+        outputs, _ = self.rnn(self.dropout(columns), steps)
+        return self.classify(self.dropout(outputs)), steps

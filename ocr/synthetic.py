@@ -1,4 +1,4 @@
-"""Text that nobody wrote: an endless, seeded stream of rendered lines, and the distortions of a bad scan.
+"""Synthetic text lines: an endless, seeded stream of rendered texts, and the distortions of a bad scan.
 
 Every sample depends on its seed and its width alone, so that any number of workers gives the same stream.
 """
@@ -66,8 +66,8 @@ def _draws_ascii(file: Path) -> bool:
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it reports every font's oddities
     try:
         with TTFont(file, lazy=True, fontNumber=0) as font:
-            known = font.getBestCmap() or {}
-        return all(ord(c) in known for c in string.ascii_letters + string.digits + string.punctuation)
+            glyphs = font.getBestCmap() or {}
+        return all(ord(c) in glyphs for c in string.ascii_letters + string.digits + string.punctuation)
     except (TTLibError, OSError, AssertionError):
         return False
 
@@ -95,7 +95,7 @@ class TextSource:
 
     Args:
         charset: only its characters come out.
-        words: the lexicon, words or phrases; without one, letters are thrown together.
+        words: the lexicon, words or phrases; without one, words are random letters.
     """
 
     def __init__(self, charset: Charset, words: Sequence[str] = ()) -> None:
@@ -118,13 +118,13 @@ class TextSource:
         text = " ".join("".join(c for c in text if not self.charset.unknown(c)).split())
         return text or str(random.choice(list(self.charset.characters.replace(" ", ""))))
 
-    def _word(self, random: np.random.Generator, most: int) -> str:
-        """A word, or a phrase where the lexicon has some, of at most about `most` characters."""
+    def _word(self, random: np.random.Generator, max_length: int) -> str:
+        """A word, or a phrase where the lexicon has some, of about `max_length` characters at most."""
         for _ in range(12):
             if not self.words or random.random() > 0.93:
                 break
             word = self.words[random.integers(len(self.words))]
-            if len(word) <= most + 3:
+            if len(word) <= max_length + 3:
                 return word
         letters = list(string.ascii_lowercase)
         return "".join(random.choice(letters, random.integers(1, 9)))
@@ -188,7 +188,7 @@ class SyntheticLines:
 
     Args:
         fonts: font files.
-        source: what the lines say.
+        source: gives the texts of the lines.
     """
 
     def __init__(self, fonts: Sequence[Path], source: TextSource) -> None:
@@ -204,7 +204,7 @@ class SyntheticLines:
         mask = self._render(random, text, scene)
         if mask is None:  # a glyph that the font leaves empty
             return self.sample(seed + 2**31, width, height)
-        mask = _bend(random, mask, scene)
+        mask = _warp(random, mask, scene)
         line = _paint(random, mask, scene, lambda: self._render(random, self.source(random, length), scene))
         wide = line.shape[1] * height / line.shape[0] * random.uniform(0.8, 1.15)
         drawn = int(np.clip(wide, min(width, 7 * len(text)), width + 8))
@@ -237,8 +237,8 @@ class SyntheticLines:
             thick = int(random.integers(1, 4))
             for start in starts[:-1][[c == "0" for c in text]]:
                 x0, y0, x1, y1 = draw.textbbox((start, 25), "0", font)
-                aside, up = 0.15 * (x1 - x0), 0.15 * (y1 - y0)
-                draw.line((x0 + aside, y1 - up, x1 - aside, y0 + up), 255, thick)
+                inset, up = 0.15 * (x1 - x0), 0.15 * (y1 - y0)
+                draw.line((x0 + inset, y1 - up, x1 - inset, y0 + up), 255, thick)
         box = canvas.getbbox()
         if box is None:
             return None
@@ -260,7 +260,7 @@ def _font(file: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(file, size // 2 * 2)
 
 
-def _bend(random: np.random.Generator, mask: np.ndarray, scene: bool) -> np.ndarray:
+def _warp(random: np.random.Generator, mask: np.ndarray, scene: bool) -> np.ndarray:
     """Margins, slant, rotation, perspective, and for scenes a curved base line."""
     height, width = mask.shape
     top, bottom = (int(height * random.uniform(0.0, 0.22)) for _ in range(2))
@@ -325,23 +325,23 @@ def _paint(
     coarse = random.random((2, 3) if random.random() < 0.5 else (3, 9)).astype(np.float32)
     levels = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
     uneven = random.uniform(0, 0.45 if scene else 0.15) * contrast
-    ground = paper - uneven * levels
+    background = paper - uneven * levels
     if scene and random.random() < 0.3:  # shadow or outline
         shift = random.integers(-3, 4, 2)
         shadow = np.roll(cv2.dilate(ink, np.ones((3, 3))), (int(shift[0]), int(shift[1])), (0, 1))
-        ground = ground + shadow * random.uniform(-0.5, 0.3) * contrast
-    line = ground * (1 - ink) + (ground - contrast) * ink
+        background = background + shadow * random.uniform(-0.5, 0.3) * contrast
+    line = background * (1 - ink) + (background - contrast) * ink
     if random.random() < (0.4 if scene else 0.08):
         line = 1 - line
     return (np.clip(line, 0, 1) * 255).astype(np.uint8)
 
 
 def distort(random: np.random.Generator, line: np.ndarray, *, geometric: bool = True) -> np.ndarray:
-    """A worse picture of the same text: grey uint8 (H, W) -> (H, W').
+    """A degraded image of the same text: grey uint8 (H, W) -> (H, W').
 
     Args:
-        random: its only source of chance.
-        line: the picture.
+        random: its only source of randomness.
+        line: the image.
         geometric: also stretch, slant, shift and crop by a few percent.
     """
     height, width = line.shape

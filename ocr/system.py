@@ -1,4 +1,4 @@
-"""Training a recognizer: CTC, validation by reading, optimiser."""
+"""Training a recognizer: CTC, validation by greedy decoding, optimiser."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +17,9 @@ from ocr.model import Recognizer
 
 
 def fold_case(log_probs: torch.Tensor, charset: Charset) -> torch.Tensor:
-    """log_probs (N, T, K): each capital gets its small letter's probability too, which then has none.
+    """log_probs (N, T, K): each small letter's probability is added to its capital's and then set to 0.
 
-    Under it, a label in capitals is as probable as all its spellings together.
+    After it, a label in capitals is as probable as all its spellings together.
     """
     pairs = [
         (charset.encode(c)[0], charset.encode(c.lower())[0])
@@ -35,7 +35,7 @@ def fold_case(log_probs: torch.Tensor, charset: Charset) -> torch.Tensor:
 
 
 class OcrSystem(TrainingSystem):
-    """CTC (Graves et al. 2006) a character; val is read greedily every epoch.
+    """CTC loss (Graves et al. 2006) a character; val is decoded greedily every epoch.
 
     Labels whose case is unknown are scored by `fold_case`.
 
@@ -48,12 +48,12 @@ class OcrSystem(TrainingSystem):
     def __init__(self, model: Recognizer, config: TrainConfig, val: Sequence[TextLine]) -> None:
         super().__init__()
         self.model, self.config, self.val = model, config, val
-        self._read: list[tuple[int, str]] = []
+        self._predictions: list[tuple[int, str]] = []
 
     def training_step(self, batch: TextBatch | None, batch_index: int) -> torch.Tensor | None:
         """Mean loss a character over the whole batch, whatever process holds which part of it."""
         if rank_and_world()[1] > 1:
-            batch = self._alike(batch)
+            batch = self._equally_wide(batch)
         if batch is None:
             return None
         logits, steps = self.model(*batch.images)
@@ -72,41 +72,41 @@ class OcrSystem(TrainingSystem):
         )
         return self.mean_over_batch(total * (batch.lengths.sum() > 0), batch.lengths.sum())
 
-    def _alike(self, batch: TextBatch | None) -> TextBatch:
-        """As wide as in the process of the widest line, as BatchNorm counts padding, too; never None.
+    def _equally_wide(self, batch: TextBatch | None) -> TextBatch:
+        """Pad to the widest line of all processes, since BatchNorm counts padding, too; never None.
 
-        Every process takes part in every step: one that could read none of its lines sees an empty one,
-        which counts for nothing.
+        Every process takes part in every step: one that could read none of its lines gets an empty
+        one, which has no loss.
         """
         if batch is None:
             height = self.model.config.height
             empty = LineBatch(*(t.to(self.device) for t in stack([torch.zeros(height, WIDTH_MULTIPLE)])))
-            nothing = torch.zeros(1, dtype=torch.long, device=self.device)
-            batch = TextBatch(empty, nothing[:0], nothing, nothing > 0, [""], [-1])
+            zero = torch.zeros(1, dtype=torch.long, device=self.device)
+            batch = TextBatch(empty, zero[:0], zero, zero > 0, [""], [-1])
         lines, widths = batch.images
         missing = int(global_max(torch.tensor(lines.shape[-1], device=self.device))) - lines.shape[-1]
         return batch._replace(images=LineBatch(F.pad(lines, (0, missing)), widths))
 
     def validation_step(self, batch: TextBatch | None, batch_index: int) -> None:
-        """Read each line."""
+        """Predict the text of each line."""
         if batch is None:
             return
         logits, steps = self.model(*batch.images)
         log_probs = logits.float().log_softmax(-1).cpu().numpy()
         for index, row, length in zip(batch.indices, log_probs, steps.tolist(), strict=True):
-            self._read.append((index, greedy(row[:length], self.model.charset).text))
+            self._predictions.append((index, greedy(row[:length], self.model.charset).text))
 
     def on_validation_epoch_end(self) -> None:
-        """Score what all processes read, over all lines and a folder at a time."""
-        read = dict(gather(self._read))
-        self._read = []
-        scores = score_lines(list(read.values()), [self.val[i].text for i in read])
+        """Score the predictions of all processes, over all lines and a folder at a time."""
+        predictions = dict(gather(self._predictions))
+        self._predictions = []
+        scores = score_lines(list(predictions.values()), [self.val[i].text for i in predictions])
         for name in ("case_insensitive", "cer"):
             self.log(name, scores[name])
-        self.log("num_lines", float(len(read)))
+        self.log("num_lines", float(len(predictions)))
         for folder in dict.fromkeys(line.folder for line in self.val):
-            inside = [i for i in read if self.val[i].folder == folder]
-            part = score_lines([read[i] for i in inside], [self.val[i].text for i in inside])
+            inside = [i for i in predictions if self.val[i].folder == folder]
+            part = score_lines([predictions[i] for i in inside], [self.val[i].text for i in inside])
             self.log(f"case_insensitive_{folder}", part["case_insensitive"])
 
     def configure_optimizers(self) -> Any:

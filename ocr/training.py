@@ -28,7 +28,7 @@ class OcrConfig(RecognizerConfig, TrainConfig):
     """Folders with labels.tsv, or LMDB folders; one named twice is drawn twice as often."""
     val_last: tuple[str, ...] = ()
     """What of each folder is val and never trained on: its last rows or groups, as 300rows or 40groups. A
-    group is what stands before the last underscore of a file name. By default a tenth of the rows."""
+    group is the part of a file name before the last underscore. By default a tenth of the rows."""
     charset: str = PRINTABLE
     """Every character that the model can read; printable ASCII by default."""
     synthetic: int = 0
@@ -60,7 +60,7 @@ def train(config: OcrConfig) -> None:
     config = prepare_run(config)
     pl.seed_everything(config.seed, verbose=False)
     model = _model(config)
-    parts = _read(config, model)
+    parts = _read_parts(config, model)
     if config.limit:
         parts = {name: lines[: config.limit] for name, lines in parts.items()}
     model.language_model = CharacterNgrams.of((line.text for line in parts["train"]), model.charset)
@@ -83,8 +83,8 @@ def train(config: OcrConfig) -> None:
     }
     datasets = {name: LineDataset(lines, model.preprocess, synthetic) for name, lines in parts.items()}
     data = OcrData(lambda: datasets, partial(collate, model.charset), config)
-    each = dict.fromkeys(f"case_insensitive_{line.folder}" for line in parts["val"])
-    report = ("cer", *(each if len(each) > 1 else ()), "num_lines")
+    per_folder = dict.fromkeys(f"case_insensitive_{line.folder}" for line in parts["val"])
+    report = ("cer", *(per_folder if len(per_folder) > 1 else ()), "num_lines")
     system = OcrSystem(model, config, parts["val"])
     fit(system, data, config, model=model, monitor="case_insensitive", report=report)
     print(f"best model: {config.out / 'best'}")
@@ -127,7 +127,7 @@ def _model(config: OcrConfig) -> Recognizer:
     return Recognizer(sizes_of(RecognizerConfig, config), Charset(composed(config.charset)))
 
 
-def _read(config: OcrConfig, model: Recognizer) -> dict[str, list[TextLine]]:
+def _read_parts(config: OcrConfig, model: Recognizer) -> dict[str, list[TextLine]]:
     train: list[TextLine] = []
     val: dict[Path, list[TextLine]] = {}
     for i, folder in enumerate(config.data):
