@@ -1,4 +1,4 @@
-"""Make the far-cue set: images whose far half can be labelled only by what stands at their other end.
+"""Make the far-cue set: images whose far half can be labelled only by the patch at their other end.
 
     python benchmarks/make_far_cue.py --out DIR
 
@@ -41,8 +41,8 @@ def main(config: Config) -> None:
         for part in ("images", "labels"):
             (config.out / split / part).mkdir(parents=True, exist_ok=True)
         for i in range(count):
-            picture, label = draw(random, i % 2)
-            picture.save(config.out / split / "images" / f"{i:04d}.png")
+            image, label = draw(random, i % 2)
+            image.save(config.out / split / "images" / f"{i:04d}.png")
             label.save(config.out / split / "labels" / f"{i:04d}.png")
     (config.out / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""How far a place sees: the gradient of one output with respect to the image (Luo et al. 2016).
+"""The receptive field of a place: the gradient of one output with respect to the image (Luo et al. 2016).
 
     python benchmarks/receptive_field.py --models none=RUN conv=RUN renet=RUN --data DIR --out FILE.png
 

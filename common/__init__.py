@@ -1,1 +1,1 @@
-"""What every task shares; knows no task."""
+"""What all tasks share; it imports no task."""

@@ -30,7 +30,7 @@ def draw_attention(
     Args:
         source: the image.
         title: above all of it.
-        labels: one a map.
+        labels: one per map.
         maps: (labels, H, W); each is scaled to its own largest weight.
         out: file to write.
 

@@ -57,7 +57,7 @@ def left_out(errors: Iterable[VisionError]) -> None:
 
 
 def show(report: dict[str, Any], width: int = 18) -> None:
-    """Print a report, a line a key; values begin behind `width` characters."""
+    """Print a report, one line per key; values begin behind `width` characters."""
     print("\n".join(f"{name:{width}} {value}" for name, value in report.items()))
 
 

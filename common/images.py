@@ -147,7 +147,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 class Preprocess:
     """An image as the encoder expects it; stored in the checkpoint and built from it alone.
 
-    The whole image is squashed to `height` x `width`, so that nothing at its border is lost.
+    The whole image is resized to `height` x `width`, so that nothing at its border is lost.
     """
 
     height: int

@@ -76,7 +76,7 @@ class PartsData(pl.LightningDataModule):
 
     @property
     def share(self) -> int:
-        """Samples a step of this process. Raises UsageError where they cannot be shared evenly."""
+        """Samples per step of this process. Raises UsageError where they cannot be shared evenly."""
         world = self.trainer.world_size if self.trainer else 1
         if self.config.batch_size % world:
             raise UsageError(

@@ -1,7 +1,7 @@
 """What a run leaves on disk, written at the end of each epoch.
 
 A run folder holds `train_config.json`, `last.ckpt` (to resume), `best/` (the model, for every other script),
-`metrics.csv` and `curves.png` (one row and one point an epoch), and TensorBoard events.
+`metrics.csv` and `curves.png` (one row and one point per epoch), and TensorBoard events.
 """
 
 import csv
@@ -141,7 +141,7 @@ class RunFolder(Checkpoint):
 
 
 def plot_curves(history: list[dict[str, float]], file: Path) -> None:
-    """Draw each metric over the epochs, one panel a metric, as PNG; counts (`num_...`) are left out."""
+    """Draw each metric over the epochs, one panel per metric, as PNG; counts (`num_...`) are left out."""
     from matplotlib.figure import Figure
 
     names = [name for name in history[0] if name not in ("epoch", "seconds") and not name.startswith("num_")]

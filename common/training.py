@@ -35,7 +35,7 @@ class TrainConfig:
     epochs: int = 20
     """Passes over the training part."""
     batch_size: int = 32
-    """Samples a step, over all processes together."""
+    """Samples per step, over all processes together."""
     learning_rate: float = 1e-3
     """Peak of the one-cycle schedule (Smith & Topin 2018)."""
     weight_decay: float = 0.0
@@ -52,7 +52,7 @@ class TrainConfig:
     device: str = "auto"
     """auto, cpu or cuda."""
     devices: int = 1
-    """Processes on this machine, one a GPU (or CPU part); torchrun sets this by itself."""
+    """Processes on this machine, one per GPU (or CPU part); torchrun sets this by itself."""
     precision: Precision = "auto"
     """auto (bf16 where the hardware has it), bf16 or fp32."""
     workers: int = 2
@@ -142,7 +142,7 @@ class TrainingSystem(pl.LightningModule):
         return loss
 
     def draws(self, rows: int, device: torch.device) -> tuple[int, slice, torch.Generator | None]:
-        """For random numbers that belong to a sample, whatever process holds it.
+        """For random numbers that belong to a sample, whichever process holds it.
 
         Args:
             rows: samples of this process.

@@ -54,7 +54,7 @@ def read_series(
     flags: TableFlags = _FLAGS,
     expected: str = "",
 ) -> Series:
-    """Read a CSV with a date, a value and perhaps further numeric columns; rows may stand in any order.
+    """Read a CSV with a date, a value and perhaps further numeric columns; rows may be in any order.
 
     Args:
         file: the CSV.

@@ -1,4 +1,4 @@
-"""Forecasts of a series: what a user calls."""
+"""Forecasts of a series: the class that users call."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ class Forecast:
     """Level -> (H,); empty for a model without quantiles."""
 
     def to_frame(self, name: str, date_name: str = "date") -> pd.DataFrame:
-        """A table: dates as the series writes them, the forecast as `name`, and a column a quantile."""
+        """A table: dates as the series writes them, the forecast as `name`, and one column per quantile."""
         columns = {date_name: [self.dates.text(row) for row in range(len(self.dates))], name: self.values}
         return pd.DataFrame({**columns, **{f"quantile_{q:g}": v for q, v in self.quantiles.items()}})
 

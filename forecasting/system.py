@@ -25,7 +25,7 @@ class ForecastingSystem(TrainingSystem):
         self._errors: list[float] = []
 
     def training_step(self, batch: list[torch.Tensor], batch_index: int) -> torch.Tensor:
-        """Mean loss a value (and quantile) over the whole batch, whatever process holds which part of it."""
+        """Mean loss per value (and quantile) over the whole batch, however processes share it."""
         inputs, targets = batch
         error = targets.unsqueeze(-1) - self.model(inputs)
         levels: Any = self.levels

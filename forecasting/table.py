@@ -26,9 +26,9 @@ class TableFlags:
     """How a CSV is written; what is not given is found from the file."""
 
     separator: str = ""
-    """What stands between two cells, e.g. ; or tab; by default found from the header."""
+    """What separates two cells, e.g. ; or tab; by default found from the header."""
     decimal: str = ""
-    """What stands before decimals, . or ,; by default found from the numbers."""
+    """What separates decimals, . or ,; by default found from the numbers."""
     thousands: str = ""
     """What groups digits by three, e.g. , or .; by default found from the numbers."""
     encoding: str = ""

@@ -30,7 +30,7 @@ class ForecastingConfig(SeriesFlags, ForecastSizes, TrainConfig):
     epochs: int = 40
     """Passes over the training part."""
     batch_size: int = 64
-    """Windows a step, over all processes together."""
+    """Windows per step, over all processes together."""
     patience: int = 10
     """Epochs without a better validation metric after which training stops; 0 never stops early."""
     precision: Precision = "fp32"

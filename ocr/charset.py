@@ -18,7 +18,7 @@ class Charset:
         characters: each once; the order gives the classes from 1 on.
 
     Raises:
-        UsageError: none, or a character that stands there twice.
+        UsageError: none, or a character that occurs twice.
     """
 
     def __init__(self, characters: str = PRINTABLE) -> None:

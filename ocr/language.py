@@ -15,7 +15,7 @@ from torch import nn
 from ocr.charset import Charset
 
 ORDER = 5
-_KEY_BITS = 60  # of an n-gram's classes; its length stands above them
+_KEY_BITS = 60  # of an n-gram's classes; its length is in the bits above
 
 
 class LanguageModel(Protocol):

@@ -73,7 +73,7 @@ def _draws_ascii(file: Path) -> bool:
 
 
 def read_words(file: Path | None) -> list[str]:
-    """The words or phrases of a file, one a line; without a file the system's dictionary, or else none.
+    """The words or phrases of a file, one per line; without a file the system's dictionary, or else none.
 
     Raises:
         UsageError: the file is missing, no UTF-8 text, or has no words.
@@ -233,7 +233,7 @@ class SyntheticLines:
                 draw.text((start, 25), character, 255, font, stroke_width=stroke)
         else:
             draw.text((30, 25), text, 255, font, stroke_width=stroke)
-        if typewriter and random.random() < 0.4:  # as printers and terminals tell 0 from O
+        if typewriter and random.random() < 0.4:  # as printers and terminals distinguish 0 and O
             thick = int(random.integers(1, 4))
             for start in starts[:-1][[c == "0" for c in text]]:
                 x0, y0, x1, y1 = draw.textbbox((start, 25), "0", font)

@@ -35,12 +35,12 @@ def fold_case(log_probs: torch.Tensor, charset: Charset) -> torch.Tensor:
 
 
 class OcrSystem(TrainingSystem):
-    """CTC loss (Graves et al. 2006) a character; val is decoded greedily every epoch.
+    """CTC loss (Graves et al. 2006) per character; val is decoded greedily every epoch.
 
     Labels whose case is unknown are scored by `fold_case`.
 
     Args:
-        model: trained as a whole.
+        model: all of it is trained.
         config: learning rate and so on.
         val: the lines of val.
     """
@@ -51,7 +51,7 @@ class OcrSystem(TrainingSystem):
         self._predictions: list[tuple[int, str]] = []
 
     def training_step(self, batch: TextBatch | None, batch_index: int) -> torch.Tensor | None:
-        """Mean loss a character over the whole batch, whatever process holds which part of it."""
+        """Mean loss per character over the whole batch, however processes share it."""
         if rank_and_world()[1] > 1:
             batch = self._equally_wide(batch)
         if batch is None:

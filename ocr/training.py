@@ -36,14 +36,14 @@ class OcrConfig(RecognizerConfig, TrainConfig):
     fonts: Path | None = None
     """Folder of fonts for them; the system's by default."""
     words: Path | None = None
-    """Text file of words or phrases for them, one a line, besides the labels'; by default the system's
+    """Text file of words or phrases for them, one per line, besides the labels'; by default the system's
     dictionary."""
     init_from: Path | None = None
     """Model or run folder to start from; its sizes and charset replace the flags."""
     learning_rate: float = 2e-3
     """Peak of the one-cycle schedule (Smith & Topin 2018)."""
     batch_size: int = 64
-    """Lines a step, over all processes together."""
+    """Lines per step, over all processes together."""
     description: str = ""
     """What the data set is and its terms, for the model card."""
 

@@ -35,9 +35,9 @@ class Config(UseFlags):
     top: int = 5
     """Answers with their probabilities, in JSON."""
     json: bool = False
-    """Print one JSON object a question."""
+    """Print one JSON object per question."""
     attention: Path | None = None
-    """Also draw where the model looked for one question, as PNG."""
+    """Also draw the attention maps of one question, as PNG."""
 
 
 def main(config: Config) -> int:
@@ -85,7 +85,7 @@ def answer(config: Config, answerer: Answerer, questions: Sequence[str]) -> int:
 
 
 def prompt() -> Iterator[str]:
-    """Questions from the terminal, until the end of input; empty lines are asked for again."""
+    """Questions from the terminal, until the end of input; empty lines give a new prompt."""
     while True:
         try:
             question = input("question (Ctrl-D to stop): ").strip()

@@ -36,7 +36,7 @@ class Config(UseFlags):
     top: int = 1
     """Labels with their probabilities to print for each clip."""
     json: bool = False
-    """Print one JSON object a clip or segment."""
+    """Print one JSON object per clip or segment."""
     stream: bool = False
     """Read one long recording window by window."""
     window: float = 0.0

@@ -20,7 +20,7 @@ class Config:
     fonts: Path | None = None
     """Folder of fonts; the system's by default."""
     words: Path | None = None
-    """Text file of words, one a line; by default the system's dictionary."""
+    """Text file of words, one per line; by default the system's dictionary."""
     charset: str = PRINTABLE
     """Every character that may appear; printable ASCII by default."""
     seed: int = 0

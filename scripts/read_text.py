@@ -48,7 +48,7 @@ class Config(UseFlags):
     password: str | None = None
     """Opens protected PDF files."""
     json: bool = False
-    """Print one JSON object a page or line, with boxes and confidences."""
+    """Print one JSON object per page or line, with boxes and confidences."""
     overlay: Path | None = None
     """Also draw one page with its lines framed and their text beside it, as PNG."""
     batch_size: int = 32
@@ -104,7 +104,7 @@ def read_lines(
 def read_pages(
     config: Config, reader: TextReader, paths: list[Path], model: LanguageModel | None
 ) -> Iterator[tuple[str, Page | ImageError]]:
-    """The name of each page with what stands on it; draws the overlay."""
+    """The name of each page with its text; draws the overlay."""
     for name, image in (page for path in paths for page in _pages(path, config.password)):
         if isinstance(image, ImageError):
             yield name, image

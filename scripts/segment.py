@@ -1,4 +1,4 @@
-"""Tell what each pixel of an image shows.
+"""Name the class of each pixel of an image.
 
     python scripts/segment.py street.jpg --out segmented
     python scripts/segment.py FOLDER "more/*.jpg" --json
@@ -32,7 +32,7 @@ class Config(UseFlags):
     out: Path | None = None
     """Folder for the label and overlay PNGs."""
     json: bool = False
-    """Print one JSON object an image."""
+    """Print one JSON object per image."""
 
 
 def main(config: Config) -> int:

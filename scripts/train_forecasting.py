@@ -3,7 +3,7 @@
     python scripts/train_forecasting.py --data FILE.csv --date-column DATE --value-column VALUE
         --window 24 --horizon 12 --out RUN
 
-The last rows (`--test`) are never looked at; scaler and base are fitted on the training part alone.
+The last rows (`--test`) are never used; scaler and base are fitted on the training part alone.
 """
 
 from common.cli import needs_extra, run

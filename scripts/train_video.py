@@ -3,7 +3,7 @@
     python scripts/train_video.py --data DIR --out RUN
     python scripts/train_video.py --data DIR --out RUN --folds group
 
-DIR holds `train.csv` and `val.csv` (columns file, label, group) and the clips. No group may stand in both.
+DIR holds `train.csv` and `val.csv` (columns file, label, group) and the clips. No group may occur in both.
 """
 
 from common.cli import run

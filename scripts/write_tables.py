@@ -2,7 +2,7 @@
 
     python scripts/write_tables.py
 
-A table stands between `<!-- table GLOB: COLUMN [COLUMN ...] -->` and `<!-- end -->`. Each file that matches
+A table is between `<!-- table GLOB: COLUMN [COLUMN ...] -->` and `<!-- end -->`. Each file that matches
 is a row, each column a key of its JSON, with dots for keys within keys.
 """
 

@@ -47,7 +47,7 @@ class Scene:
 
 
 def read_classes(data: Path) -> list[str]:
-    """Names in `classes.txt`, one a line; the first is class 0. Raises UsageError, DataError."""
+    """Names in `classes.txt`, one per line; the first is class 0. Raises UsageError, DataError."""
     if not data.is_dir():
         raise UsageError(f"--data {data}: no such folder")
     file = data / CLASSES
@@ -141,7 +141,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def read_label(file: Path, turn: Image.Transpose | None = None) -> np.ndarray:
-    """Class ids (H, W) of a grey or palette PNG, turned if asked for. Raises DataError."""
+    """Class ids (H, W) of a grey or palette PNG, rotated by `turn` if given. Raises DataError."""
     if not file.is_file():
         raise DataError("label is missing")
     try:
@@ -183,7 +183,7 @@ class SceneBatch(NamedTuple):
 
 
 class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
-    """Scenes as tensors; those of train are scaled, cropped, mirrored and recoloured by chance.
+    """Scenes as tensors; those of train are scaled, cropped, mirrored and recoloured at random.
 
     Args:
         scenes: images with labels.

@@ -14,7 +14,7 @@ _ROW = 18  # pixels of a line of the legend
 
 
 def palette(classes: int) -> np.ndarray:
-    """Colours that are easy to tell apart, uint8 (classes, 3): hues by the golden ratio, two brightnesses."""
+    """Colours that differ clearly, uint8 (classes, 3): hues by the golden ratio, two brightnesses."""
     colours = [
         colorsys.hsv_to_rgb(i * 0.618034 % 1, (0.85, 0.55)[i % 2], (0.95, 0.7)[i // 2 % 2])
         for i in range(classes)

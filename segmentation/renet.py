@@ -70,8 +70,8 @@ class ReNet(nn.Module):
 
         Args:
             maps: feature maps.
-            sizes: (N, 2) true height and width of each map where some are padded; what stands outside of
-                them changes nothing and comes out as 0. None: all are H x W.
+            sizes: (N, 2) true height and width of each map where some are padded; what lies outside
+                of them changes nothing and comes out as 0. None: all are H x W.
         """
         high, wide = self.patch
         if self.patch != (1, 1):

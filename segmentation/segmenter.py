@@ -1,4 +1,4 @@
-"""A class for each pixel of an image: what a user calls."""
+"""A class for each pixel of an image: the class that users call."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

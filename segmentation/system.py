@@ -13,10 +13,10 @@ from segmentation.model import SegmentationModel, upsample
 
 
 class SegmentationSystem(TrainingSystem):
-    """Class-balanced cross entropy a pixel; val is scored over the whole set every epoch.
+    """Class-balanced cross entropy per pixel; val is scored over the whole set every epoch.
 
     Args:
-        model: trained as a whole, its encoder more slowly.
+        model: all of it is trained, its encoder with a lower rate.
         config: learning rate and so on.
         weights: (K,) of the classes.
         encoder_rate: learning rate of the encoder, relative to the rest.
@@ -31,7 +31,7 @@ class SegmentationSystem(TrainingSystem):
         self._counts = torch.zeros(0)
 
     def training_step(self, batch: SceneBatch, batch_index: int) -> torch.Tensor:
-        """Weighted mean loss over the pixels of the whole batch, whatever process holds which part of it."""
+        """Weighted mean loss over the pixels of the whole batch, however processes share it."""
         ignored = self.model.ignore_label
         logits = upsample(self.model(batch.images), *batch.labels.shape[1:])
         weights: Any = self.weights

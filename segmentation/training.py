@@ -53,7 +53,7 @@ class SegmentationConfig(SegmenterConfig, EncoderFlags, TrainConfig):
     weight_decay: float = 0.01
     """AdamW's decay, of all but norms and biases."""
     batch_size: int = 8
-    """Images a step, over all processes together."""
+    """Images per step, over all processes together."""
     init_from: Path | None = None
     """Model or run folder to start from; its network and classes replace the flags."""
     description: str = ""

@@ -1,4 +1,4 @@
-"""Names for what happens in clips and in long recordings: what a user calls."""
+"""Names for what happens in clips and in long recordings: the class that users call."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ class Window:
     """Seconds since the start of the recording, whatever the file's own clock says."""
     end: float
     probabilities: tuple[float, ...]
-    """One a label of the model, in its order."""
+    """One per label of the model, in its order."""
     thumbnail: Image.Image
     """Its middle frame, small."""
 

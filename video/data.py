@@ -36,7 +36,7 @@ class Clip:
     path: Path
     label: str
     group: str
-    """Who or what must not stand in two parts: the person, the source video."""
+    """Who or what must not occur in two parts: the person, the source video."""
 
 
 def read_clips(data: Path, split: str) -> list[Clip]:
@@ -87,7 +87,7 @@ def read_clips(data: Path, split: str) -> list[Clip]:
 
 
 def check_groups(parts: dict[str, list[Clip]]) -> None:
-    """Raises DataError where a group stands in two parts: the score would be of people already seen."""
+    """Raises DataError where a group occurs in two parts: the score would be of people already seen."""
     names = list(parts)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
@@ -100,7 +100,7 @@ def check_groups(parts: dict[str, list[Clip]]) -> None:
 
 
 def fold_groups(clips: Sequence[Clip], folds: int) -> list[list[str]]:
-    """Groups in `folds` parts of about as many clips each, the largest groups first; 0 is one part a group.
+    """Groups in `folds` parts of about as many clips each, the largest groups first; 0 is one part per group.
 
     Raises:
         UsageError: more folds than groups, or a single one.
@@ -138,7 +138,7 @@ class ClipReader:
     def __call__(
         self, paths: Sequence[Path], preprocess: Preprocess, batch_size: int, workers: int
     ) -> Iterator[ImageBatch]:
-        """One batch a clip, read ahead by threads."""
+        """One batch per clip, read ahead by threads."""
         clips = ahead(partial(self.read, preprocess=preprocess), paths, max(1, workers), 3)
         for i, pixels in enumerate(clips):
             if isinstance(pixels, ImageError):

@@ -26,7 +26,7 @@ _CLOSE = 1e-6  # seconds between two ways to compute the same time
 _SMALL = 640 * 480  # pixels up to which a second thread costs more than it helps
 _TRIES = 100  # errors one after the other with which the rest of a file is given up
 _PAUSE = 10  # seconds ahead that FFmpeg, too, takes for a new clock where a format's clock may start anywhere
-_PROBE = 200  # packets by which several streams are told apart
+_PROBE = 200  # packets by which several streams are distinguished
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".m1v",
@@ -69,7 +69,7 @@ def uniform(times: np.ndarray, count: int) -> np.ndarray:
 
 
 def frame_times(path: Path) -> np.ndarray:
-    """When each frame of a video is shown, (F,) increasing; found without decoding where the file tells.
+    """When each frame of a video is shown, (F,) increasing; found without decoding where the file says so.
 
     Raises:
         VideoError: missing, empty, damaged or no video, or without any frame.
@@ -237,7 +237,7 @@ def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _starts_again(path: Path, offset: int) -> bool:
-    """Whether the file's first bytes stand once more behind `offset`."""
+    """Whether the file's first bytes occur again after `offset`."""
     with path.open("rb") as file:
         head = file.read(12)[4:]  # MP4 has a length before it
         file.seek(offset)
@@ -285,7 +285,7 @@ def _decode(path: Path, wanted: Sequence[float] | None = None) -> Iterator[tuple
                     elif time is None:
                         time = last + gap
                     if good and time <= last:
-                        late += 1  # a clock that stands, or steps back by a frame
+                        late += 1  # a clock that stops, or goes back by a frame
                         continue
                     if good:
                         gap = time - last

@@ -15,7 +15,7 @@ from video.decode import Frame, frame_times, read_frames, uniform
 StreamKind = Literal["appearance", "difference", "flow"]
 OVERSAMPLING = 2
 """Frames that are read for each that the network sees; training takes one of them at random."""
-_MAX_FLOW = 20.0  # pixels between two frames at which the flow's colours end
+_MAX_FLOW = 20.0  # pixels between two frames at which the flow's colours saturate
 _FLOW_SIDE = 160  # pixels of the shorter side on which flow is computed
 
 

@@ -38,7 +38,7 @@ class ClipConfig:
     pool: Pool = "attention"
     """How an RNN's outputs become one: last, mean, attention."""
     fusion: Fusion = "late"
-    """late (a head a stream, logits added) or early (features concatenated)."""
+    """late (one head per stream, logits added) or early (features concatenated)."""
     places: Places = "grid"
     """grid (where in the frame something is counts) or mean (few weights, for few clips)."""
     place_size: int = 64
@@ -85,7 +85,7 @@ class ConvLSTM(nn.Module):
 
 
 class Head(nn.Module):
-    """Frames of one stream (or of all, side by side) -> one logit a class.
+    """Frames of one stream (or of all, side by side) -> one logit per class.
 
     - `mean`: each frame by itself, then the mean; the control, which ignores the order.
     - `rnn`, `lstm`, `gru`: an RNN over the frames (LRCN, Donahue et al. 2015), then `pool` over time.
@@ -162,9 +162,9 @@ class Head(nn.Module):
 
 
 class ClipNetwork(nn.Module):
-    """Features of a clip's streams -> one logit a class.
+    """Features of a clip's streams -> one logit per class.
 
-    `early` fusion concatenates the streams' channels; `late` has a head a stream and adds their logits
+    `early` fusion concatenates the streams' channels; `late` has one head per stream and adds their logits
     (the two-stream networks of Simonyan & Zisserman 2014 average scores).
 
     Args:

@@ -16,7 +16,7 @@ class VideoSystem(TrainingSystem):
     """Cross entropy with label smoothing; every epoch all of val is classified, in order and shuffled.
 
     Args:
-        model: its network is trained; its encoder stays as it is.
+        model: its network is trained; its encoder is frozen.
         config: learning rate and so on.
         label_smoothing: probability given to all classes alike.
     """
@@ -28,7 +28,7 @@ class VideoSystem(TrainingSystem):
         self._correct: list[tuple[int, bool, bool]] = []
 
     def training_step(self, batch: ClipBatch, batch_index: int) -> torch.Tensor:
-        """Mean loss a clip over the whole batch, whatever process holds which part of it."""
+        """Mean loss per clip over the whole batch, however processes share it."""
         clips, mine, generator = self.draws(len(batch.lengths), torch.device("cpu"))
         moments = torch.rand(clips, self.frames, generator=generator)[mine]
         features, lengths = sample(batch.features, batch.lengths, self.frames, jitter=moments)

@@ -42,7 +42,7 @@ class VideoConfig(ClipConfig, FeatureFlags, TrainConfig):
     """Folder with train.csv and val.csv (columns file, label, group) and the clips."""
     folds: str = ""
     """group: leave one group out; a number: so many folds by group. Uses train and val together, trains one
-    model a fold in OUT/fold-N and scores each on its own fold."""
+    model per fold in OUT/fold-N and scores each on its own fold."""
     image_size: int = 128
     views: int = 1
     """Copies of each training clip, the first as it is, the others augmented: shifted, rotated
@@ -52,7 +52,7 @@ class VideoConfig(ClipConfig, FeatureFlags, TrainConfig):
     label_smoothing: float = 0.1
     """Probability spread over all classes."""
     batch_size: int = 32
-    """Clips a step, over all processes together."""
+    """Clips per step, over all processes together."""
     description: str = ""
     """What the data set is and its terms, for the model card."""
 

@@ -1,4 +1,4 @@
-"""Answers to questions about images: what a user calls."""
+"""Answers to questions about images: the class that users call."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -110,7 +110,7 @@ def read_questions(data: Path, split: str, image_template: str = IMAGE_TEMPLATE)
 
 
 def _by_id(items: Iterable[Any], what: str, dropped: Dropped) -> dict[Any, Any]:
-    """Questions, or their answers, by question id; None where an id stands there twice with other content."""
+    """Questions, or their answers, by question id; None where an id occurs twice with other content."""
     found: defaultdict[Any, list[Any]] = defaultdict(list)
     for item in items:
         of_id = found[item["question_id"]]
@@ -149,7 +149,7 @@ def most_frequent_answers(questions: Sequence[Question], count: int) -> list[str
 
 
 def majority(question: Question) -> str:
-    """The answer that most people gave; ties go to the one that stands first."""
+    """The answer that most people gave; ties go to the first one."""
     return Counter(normalize(answer) for answer in question.answers).most_common(1)[0][0]
 
 

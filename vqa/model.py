@@ -64,9 +64,9 @@ class ImageMemory:
 
 
 class AnswerNetwork(nn.Module):
-    """Question and grid -> one logit an answer.
+    """Question and grid -> one logit per answer.
 
-    `remember` is computed once an image, `answer` once a question.
+    `remember` is computed once per image, `answer` once per question.
 
     - `san`: stacked attention (Yang et al. 2016, eqs. 15 to 22): each hop attends with the question and
       what earlier hops found, and adds what it finds.

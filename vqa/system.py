@@ -16,7 +16,7 @@ class VqaSystem(TrainingSystem):
     """Cross entropy against the share of people who gave each answer; all of val is answered every epoch.
 
     Args:
-        model: its network is trained; its encoder stays as it is.
+        model: its network is trained; its encoder is frozen.
         config: learning rate and so on.
         label_smoothing: probability given to all answers alike.
     """
@@ -28,7 +28,7 @@ class VqaSystem(TrainingSystem):
         self._given: list[tuple[int, str]] = []
 
     def training_step(self, batch: QuestionBatch, batch_index: int) -> torch.Tensor:
-        """Mean loss a question over the whole batch, whatever process holds which part of it."""
+        """Mean loss per question over the whole batch, however processes share it."""
         logits, _ = self.network(batch.features.float(), batch.tokens, batch.lengths)
         even = self.label_smoothing / logits.shape[-1]
         targets = batch.targets * (1 - self.label_smoothing) + even

@@ -39,7 +39,7 @@ class VqaConfig(AnswererConfig, FeatureConfig):
     label_smoothing: float = 0.1
     """Probability spread over all answers."""
     batch_size: int = 64
-    """Questions a step, over all processes together."""
+    """Questions per step, over all processes together."""
     description: str = ""
     """What the data set is and its terms, for the model card."""
 
