@@ -1,4 +1,4 @@
-"""Speed and memory of text recognition, beside Tesseract where it is installed.
+"""Speed and memory of text recognition, compared with Tesseract where it is installed.
 
     python benchmarks/benchmark_ocr.py --data SROIE --last 40groups --report FILE.json
 

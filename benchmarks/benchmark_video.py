@@ -80,7 +80,7 @@ def main(config: Config) -> None:
 
 
 def clips_over_encoder(classifier: ActionClassifier, paths: list[Path], repeats: int) -> dict[str, float]:
-    """Whole classification against decoding and encoding alone."""
+    """Whole classification compared with only decoding and encoding."""
     images = [classifier.read(path) for path in paths]
     steps = [clip.shape[1] for clip in images]
     ready = [clip.flatten(0, 1).contiguous(memory_format=torch.channels_last) for clip in images]

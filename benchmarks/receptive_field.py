@@ -38,7 +38,7 @@ class Config:
 
 
 def main(config: Config) -> None:
-    """Draw it and print how much comes from afar."""
+    """Draw it and print the share of distant pixels."""
     paths = find_files([config.data], IMAGE_SUFFIXES, "pictures")[0][: config.pictures]
     fields = {}
     for given in config.models:

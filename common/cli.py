@@ -102,7 +102,7 @@ def _prepare_streams() -> None:
         if isinstance(stream, io.TextIOWrapper) and (
             stream.errors == "strict" or stream.encoding.lower() not in ("utf-8", "utf8")
         ):
-            stream.reconfigure(errors="backslashreplace")  # a file's name may be in no encoding at all
+            stream.reconfigure(errors="backslashreplace")  # a file's name may not be valid in any encoding
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
@@ -126,7 +126,7 @@ def sizes_of(sizes: type[C], flags: Any) -> C:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is given back to it, up to a GiB, for the next map of features.
+    """Let the C library keep freed memory, up to a GiB, for the next map of features.
 
     Else glibc returns each large map to the system and takes fresh pages for the next one, which costs a CNN
     on a CPU a fifth of its time. For a process of one's own, as scripts are; other C libraries are left as

@@ -1,4 +1,4 @@
-"""Which device and which arithmetic: CUDA where there is one, bf16 where the hardware has it."""
+"""Device and precision: CUDA where it is available, bf16 where the hardware has it."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` gives CUDA where there is one, else the CPU. Raises UsageError for what is not there."""
+    """`auto` gives CUDA where it is available, else the CPU. Raises UsageError for a missing device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -86,7 +86,7 @@ def animate_attention(
 
 
 def _overlay(image: Image.Image, grid: np.ndarray) -> np.ndarray:
-    """Blend the image, darkened, with the colour-coded map laid smoothly over all of it."""
+    """Blend the image, darkened, with the colour-coded map, smoothly enlarged to its size."""
     scaled = Image.fromarray((255 * grid / max(float(grid.max()), 1e-9)).astype(np.uint8))
     weights = np.asarray(scaled.resize(image.size, Image.Resampling.BICUBIC), dtype=np.float32) / 255
     colours = matplotlib.colormaps["inferno"](weights)[..., :3] * 255

@@ -20,7 +20,7 @@ class ReportFlags(UseFlags):
     report: Path | None = None
     """JSON file to write: the scores, how they were made, and details."""
     limit: int = 0
-    """Only the first so many samples; 0 is all."""
+    """Number of samples to use, from the first on; 0 is all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def left_out(errors: Iterable[VisionError]) -> None:
 
 
 def show(report: dict[str, Any], width: int = 18) -> None:
-    """Print a report, one line per key; values begin behind `width` characters."""
+    """Print a report, one line per key; values begin after `width` characters."""
     print("\n".join(f"{name:{width}} {value}" for name, value in report.items()))
 
 

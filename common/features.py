@@ -23,13 +23,13 @@ from common.encoder import Encoder, EncoderFlags
 from common.errors import ImageError
 from common.images import PIXELS, ImageBatch, Preprocess, read_batches
 
-_RELEASE_BYTES = 128 * 2**20  # pages read before they are given back to the system
+_RELEASE_BYTES = 128 * 2**20  # bytes read before their pages are released to the system
 
 
 class FeatureStore:
     """Rows of fp16 features (N, L, C) in one file, mapped read-only; reading never fills the memory.
 
-    Safe to send to DataLoader workers. The pages that were read are given back now and then: they stay in
+    Safe to send to DataLoader workers. Pages that were read are released now and then: they stay in
     the system's cache, but do not count as this process's memory.
 
     Args:
@@ -116,7 +116,7 @@ def cached_features(
 
     Kept rows are used only if the encoder's fingerprint is the same and the file is unchanged: same
     size, mtime and ctime, or else the same SHA-256. Everything else is computed again; the new files are
-    written aside and then renamed, so that an interrupted run leaves the old cache whole.
+    written aside and then renamed, so that an interrupted run leaves the old cache intact.
 
     Args:
         paths: the files.

@@ -35,7 +35,7 @@ def find_files(
         the files; whether a folder or pattern holds none or could not be listed.
 
     Raises:
-        UsageError: no path at all.
+        UsageError: no path is given.
         ImageError: nothing is found.
     """
     given = [str(path) for path in paths]
@@ -118,7 +118,7 @@ def read_bytes(file: Path) -> bytes:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         with contextlib.suppress(UnicodeDecodeError):
             content = content.decode("utf-16").encode()
-    # files that were put together bring one mark each
+    # files that were concatenated have one mark each
     return content.removeprefix(codecs.BOM_UTF8).replace(b"\n" + codecs.BOM_UTF8, b"\n")
 
 
@@ -142,7 +142,7 @@ def load_json(file: Path) -> Any:
 def write_aside(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to; it replaces `path` once it is on disk, and is removed if that fails.
 
-    A full disk or a kill then leaves the old file whole. Raises OSError.
+    After a full disk or a kill the old file is then intact. Raises OSError.
     """
     aside = path.with_name(f"{path.name}.tmp")
     try:

@@ -50,7 +50,7 @@ def load_image(source: ImageSource, at_least: int = 0) -> Image.Image:
     """Open one image as upright 8-bit RGB.
 
     Handles EXIF rotation, CMYK, palettes, 16-bit, 32-bit and floating-point grey (see `_to_bytes`) and the
-    first frame of an animation; transparent pixels are laid on white.
+    first frame of an animation; transparent pixels get a white background.
 
     Args:
         source: a path, or a Pillow image (which is not changed).
@@ -79,7 +79,7 @@ def load_image(source: ImageSource, at_least: int = 0) -> Image.Image:
 
 @contextmanager
 def blamed_on(source: object, kind: type[ImageError] = ImageError) -> Iterator[None]:
-    """Around the decoding of `source`: whatever goes wrong becomes a `kind` that names it.
+    """Context for decoding `source`: every error in it becomes a `kind` that names the source.
 
     Decoders meet damage with exceptions of every type, and one bad file must not end a run over many.
 
@@ -145,7 +145,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """An image as the encoder expects it; stored in the checkpoint and built from it alone.
+    """An image as the encoder expects it; stored in the checkpoint and built only from it.
 
     The whole image is resized to `height` x `width`, so that nothing at its border is lost.
     """
@@ -164,7 +164,7 @@ class Preprocess:
         """As a call for each, but together: (N, 3, height, width), channels_last.
 
         An image may also be uint8 (H, W, 3), RGB. Normalised in NumPy, as threads call it: torch's own
-        threads beside them would get in the encoder's way.
+        threads would slow the encoder down.
         """
         mean, std = np.array(self.mean), np.array(self.std)
         scale, shift = (np.tile(v, self.width).astype(np.float32) for v in (1 / (255 * std), -mean / std))

@@ -48,7 +48,7 @@ class PartsData(pl.LightningDataModule):
 
     Args:
         open_parts: gives the data sets `train` and `val`. The first process calls it before the others do, so
-            that it fills a cache alone.
+            that only one process fills a cache.
         collate: items -> a batch; None is torch's own.
         config: batch size over all processes, workers, seed.
 

@@ -26,10 +26,10 @@ CONFIG_FILE, LAST, BEST = "train_config.json", "last.ckpt", "best"
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint aside and renames it, so that a full disk or a kill leaves the old one whole."""
+    """Writes a checkpoint under another name, then renames it: the old one survives a full disk or a kill."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save to `path`. Raises OSError where there is no room; the file at `path` is then untouched."""
+        """Save to `path`. Raises OSError on a full disk; the file at `path` is then unchanged."""
         path = Path(path)
         try:
             with write_aside(path) as aside, aside.open("wb") as file:
@@ -111,7 +111,7 @@ class RunFolder(Checkpoint):
         trainer.save_checkpoint(self.config.out / LAST)
 
     def _save_best(self, row: dict[str, float]) -> None:
-        """Save beside `best`, then exchange the two."""
+        """Save in a folder next to `best`, then exchange the two."""
         self.model.info["metrics"] = {name: round(row[name], 4) for name in self.report}
         self.model.info["epoch"] = row["epoch"]
         self.model.info["minutes"] = round(sum(past["seconds"] for past in self.history) / 60, 1)

@@ -58,7 +58,7 @@ class TrainConfig:
     workers: int = 2
     """Data-loading processes for each training process."""
     limit: int = 0
-    """Use only so many samples of each part; 0 is all."""
+    """Number of samples of each part to use; 0 is all."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint, with the flags it was started with; --epochs may be
     more."""
@@ -72,7 +72,7 @@ _FREE_ON_RESUME = {"out", "resume", "device", "devices", "workers"}
 def prepare_run(config: C) -> C:
     """Check the flags; on --resume, give back the flags the run was started with, perhaps with more epochs.
 
-    The folder itself is made by `fit`, so that a mistake found before it leaves nothing behind.
+    The folder itself is made by `fit`, so that a mistake found before it leaves no files.
 
     Raises:
         UsageError: a flag out of range, a folder already in use, nothing to resume, or a flag that
@@ -173,7 +173,7 @@ class TrainingSystem(pl.LightningModule):
 def one_cycle(parameters: Any, config: TrainConfig, trainer: pl.Trainer) -> dict[str, Any]:
     """AdamW under a one-cycle schedule over the whole run, as `configure_optimizers` returns it.
 
-    A group of parameters with an `lr` of its own has its peak there.
+    A group of parameters with its own `lr` has its peak there.
     """
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     # trainer.estimated_stepping_batches would draw the first batches before a checkpoint has set the epoch

@@ -110,7 +110,7 @@ def read_dates(
 
     The order of day and month is the one that gives a regular series, or else the one with the fewest gaps;
     where both are possible, one line says what was understood. Dates with UTC offsets are instants; where
-    they are regular by the clock alone (days over a clock change), the offsets are left out.
+    they are regular only by the clock (days over a clock change), the offsets are left out.
 
     Args:
         table: the cells.
@@ -192,7 +192,7 @@ def _walls(table: Table, name: str, cells: pd.Series, date_format: str) -> dict[
 
 
 def _plain(days: pd.Series) -> pd.Series:
-    """Dates without names of weekdays, with hyphens alone; quarters as 2005-Q1, ISO weeks as 2005-W01-1."""
+    """Dates without names of weekdays, with hyphens only; quarters as 2005-Q1, ISO weeks as 2005-W01-1."""
     days = days.str.replace(r"^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*[.,\s]+", "", regex=True)
     days = days.str.replace(r"[./,\s-]+", "-", regex=True).str.strip("-")
     days = days.str.replace(r"^(\d{4})-?[Qq]([1-4])$", r"\1-Q\2", regex=True)

@@ -58,7 +58,7 @@ class ForecastConfig(ForecastSizes):
 
 @dataclass(frozen=True)
 class Scaler:
-    """Transform, then zero mean and unit variance; fitted on the training part alone."""
+    """Transform, then zero mean and unit variance; fitted only on the training part."""
 
     transform: Transform
     mean: tuple[float, ...]

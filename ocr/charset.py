@@ -55,6 +55,6 @@ def steps_needed(text: str) -> int:
 def composed(text: str) -> str:
     """Letters with their accents as single characters (Unicode NFC), the form in which labels are learned.
 
-    macOS and some tools write an accent as a character of its own.
+    macOS and some tools write an accent as a separate character.
     """
     return unicodedata.normalize("NFC", text)

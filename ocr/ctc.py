@@ -14,7 +14,7 @@ from ocr.charset import BLANK, Charset
 from ocr.language import LanguageModel
 
 _IMPOSSIBLE = -math.inf
-_UNLIKELY = 1e-3  # classes of a step below, and texts below so much of the best, leave the beam search
+_UNLIKELY = 1e-3  # the beam search drops classes of lower probability, and texts below this share of the best
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,9 @@ class RecognizerConfig:
 
 
 class _Cleared(TorchFunctionMode):
-    """Within it, columns behind each line's width become 0 before every convolution and pooling.
+    """Within it, columns beyond each line's width become 0 before every convolution and pooling.
 
-    In this thread alone, so that several threads may share one model.
+    Only in this thread, so that several threads may share one model.
 
     Args:
         widths: (N,) in pixels.
@@ -81,12 +81,12 @@ class _Cleared(TorchFunctionMode):
 class LineEncoder(nn.Module):
     """Lines -> columns: a CNN that halves the width twice and the height any number of times.
 
-    Columns behind a line's width are cleared before every convolution, as if the image ended there:
+    Columns beyond a line's width are cleared before every convolution, as if the image ended there:
     padding never changes the features of a line.
 
     Args:
         name: `compact`, `vgg`, or a backbone of timm. A timm backbone keeps its strides until width and
-            height are a quarter; from there on it strides over the height alone, and it is cut where the
+            height are a quarter; from there on it strides only over the height, and it is cut where the
             height is a sixteenth.
 
     Attributes:
@@ -180,7 +180,7 @@ def _timm_backbone(name: str) -> nn.Module:
 
 
 def _keep_width(backbone: nn.Module) -> None:
-    """Stride over the height alone from where the width is a quarter."""
+    """Stride only over the height from where the width is a quarter."""
     wide: list[Any] = []
 
     def note(module: Any, inputs: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:

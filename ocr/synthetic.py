@@ -40,7 +40,7 @@ _MONTHS = ("JAN", "Feb", "MAR", "Apr", "MAY", "June", "JUL", "Aug", "SEP", "Oct"
 
 
 def find_fonts(folder: Path | None = None) -> list[Path]:
-    """Fonts that draw printable ASCII: of `folder`, or of the system and those that matplotlib brings along.
+    """Fonts that draw printable ASCII: of `folder`, or of the system and those that matplotlib includes.
 
     Raises:
         UsageError: the folder holds no such font.
@@ -73,7 +73,7 @@ def _draws_ascii(file: Path) -> bool:
 
 
 def read_words(file: Path | None) -> list[str]:
-    """The words or phrases of a file, one per line; without a file the system's dictionary, or else none.
+    """The words or phrases of a file, one per line; without a file, those of the system's dictionary, if any.
 
     Raises:
         UsageError: the file is missing, no UTF-8 text, or has no words.
@@ -94,7 +94,7 @@ class TextSource:
     """Words, prices, dates, codes and sentences.
 
     Args:
-        charset: only its characters come out.
+        charset: texts have only its characters.
         words: the lexicon, words or phrases; without one, words are random letters.
     """
 
@@ -208,7 +208,7 @@ class SyntheticLines:
         line = _paint(random, mask, scene, lambda: self._render(random, self.source(random, length), scene))
         wide = line.shape[1] * height / line.shape[0] * random.uniform(0.8, 1.15)
         drawn = int(np.clip(wide, min(width, 7 * len(text)), width + 8))
-        small = random.uniform(0.45, 1.1) if random.random() < 0.6 else 1.0  # what a poor camera resolves
+        small = random.uniform(0.45, 1.1) if random.random() < 0.6 else 1.0  # the resolution of a poor camera
         if small < 0.98:
             line = cv2.resize(
                 line, (max(4, int(drawn * small)), max(8, int(height * small))), interpolation=cv2.INTER_AREA

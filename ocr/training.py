@@ -91,7 +91,7 @@ def train(config: OcrConfig) -> None:
 
 
 class OcrData(PartsData):
-    """Batches of lines that are nearly equally wide; in train distorted, and beside them synthetic ones."""
+    """Batches of lines that are nearly equally wide; in train distorted, and mixed with synthetic ones."""
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Labelled and synthetic lines, distorted, shuffled."""

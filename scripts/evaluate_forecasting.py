@@ -1,4 +1,4 @@
-"""Score a forecaster beside naive, seasonal naive, AR and Holt-Winters in a rolling-origin backtest.
+"""Score a forecaster and, for comparison, naive, seasonal naive, AR and Holt-Winters by a rolling backtest.
 
 python scripts/evaluate_forecasting.py --data FILE.csv --date-column DATE --value-column VALUE
     --model RUN --report R.json

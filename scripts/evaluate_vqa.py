@@ -1,4 +1,4 @@
-"""Score an answerer, beside a model that never sees the image and the most frequent answer.
+"""Score an answerer and, for comparison, a model without the image and the most frequent answer.
 
 python scripts/evaluate_vqa.py --data DIR --split val --model NAME --report FILE.json
 """

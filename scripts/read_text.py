@@ -50,7 +50,7 @@ class Config(UseFlags):
     json: bool = False
     """Print one JSON object per page or line, with boxes and confidences."""
     overlay: Path | None = None
-    """Also draw one page with its lines framed and their text beside it, as PNG."""
+    """Also draw one page with frames around its lines and their text next to it, as PNG."""
     batch_size: int = 32
     """Lines at a time."""
     workers: int = 2

@@ -43,7 +43,7 @@ class Scene:
     counts: tuple[int, ...]
     """Pixels of each class."""
     turn: Image.Transpose | None = None
-    """What makes the label upright, where it lies as the camera stored its image."""
+    """Rotates the label upright, where it has the orientation in which the camera stored its image."""
 
 
 def read_classes(data: Path) -> list[str]:
@@ -188,7 +188,7 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
     Args:
         scenes: images with labels.
         preprocess: as the model sees.
-        ignore_label: of pixels outside an image.
+        ignore_label: class id of pixels outside an image.
         crop: height and width of a crop; None leaves everything as it is.
         scales: smallest and largest size, relative to the model's own.
     """

@@ -1,4 +1,4 @@
-"""What an image goes through before the network sees it; training and use share it."""
+"""The preprocessing of an image; training and use share it."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class ScenePreprocess(Preprocess):
         return self.fitted(*image.size)(image)
 
     def fitted(self, width: int, height: int) -> Preprocess:
-        """What images of this size go through.
+        """The preprocessing of images of this size.
 
         >>> ScenePreprocess(360, 480, (0.0,) * 3, (1.0,) * 3).fitted(960, 720).width
         480

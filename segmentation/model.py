@@ -108,7 +108,7 @@ class Context(nn.Module):
 class SegmentationNetwork(nn.Module):
     """Maps of an encoder, finest first -> logits at the stride of the finest.
 
-    From the coarsest map upwards, each is brought to D channels, the coarser one is laid over it (Lin et al.
+    From the coarsest map upwards, each is projected to D channels, the coarser one is added to it (Lin et al.
     2017, "Feature pyramid networks") and a depthwise-separable convolution smooths the sum. The context
     layers read the sum at stride `CONTEXT_STRIDE`, or the coarsest map where the encoder is cut before it.
 
@@ -160,7 +160,7 @@ class SegmentationModel(PretrainedModel):
     """An encoder cut at a stride, a network over its maps, and the names of the classes.
 
     Args:
-        encoder: loses its layers behind the cut.
+        encoder: its layers after the cut are removed.
         config: sizes of the network.
         classes: names of the K classes.
         ignore_label: class id in label images that counts for nothing.
@@ -184,7 +184,7 @@ class SegmentationModel(PretrainedModel):
 
     @property
     def preprocess(self) -> ScenePreprocess:
-        """What each image goes through, in training and in use."""
+        """The preprocessing of each image, in training and in use."""
         return cast(ScenePreprocess, self.encoder.preprocess)
 
     def architecture(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Window:
     """What happens in one window of a long recording."""
 
     start: float
-    """Seconds since the start of the recording, whatever the file's own clock says."""
+    """Seconds since the start of the recording, not the file's own clock."""
     end: float
     probabilities: tuple[float, ...]
     """One per label of the model, in its order."""
@@ -106,7 +106,8 @@ class ActionClassifier(Predictor[VideoModel]):
         if self.device.type != "cpu":
             yield from ahead(self.read, paths, workers, 4 * workers)
             return
-        for start in range(0, len(paths), 4 * workers):  # on a CPU, reading and encoding in turns is faster
+        # on a CPU, alternating between reading and encoding is faster
+        for start in range(0, len(paths), 4 * workers):
             yield from list(ahead(self.read, paths[start : start + 4 * workers], workers, 4 * workers))
 
     def read(self, path: Path) -> torch.Tensor:

@@ -184,7 +184,7 @@ class ClipBatch(NamedTuple):
     """Cached features of clips, with more frames than the network sees."""
 
     features: torch.Tensor
-    """(N, S, T', L, C), 0 behind a clip's length"""
+    """(N, S, T', L, C), 0 beyond a clip's length"""
     lengths: torch.Tensor
     """(N,) frames of each clip"""
     labels: torch.Tensor

@@ -184,7 +184,8 @@ def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
     """Packets up to the end or to where reading fails for good, their times counted from the start.
 
     Where the clock starts again, as in joined recordings, the times go on one frame after the last. AVI has
-    the times of decoding alone; what FFmpeg makes of them is wrong where frames are stored in another order.
+    only the times of decoding; what FFmpeg computes from them is wrong where frames are stored in another
+    order.
     """
     anywhere = container.format.name in ("mpegts", "mpeg")
     guessed = container.format.name == "avi" and stream.codec_context.has_b_frames

@@ -1,4 +1,4 @@
-"""What a clip goes through before the network sees it; training and use share it.
+"""The preprocessing of a clip; training and use share it.
 
 Notation: N clips, S streams, T frames, L grid places, C channels.
 """
@@ -61,7 +61,7 @@ def _flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def pad(clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips (S, T, L, C) -> features (N, S, T', L, C), 0 behind a clip's length, and lengths (N,)."""
+    """Clips (S, T, L, C) -> features (N, S, T', L, C), 0 beyond a clip's length, and lengths (N,)."""
     lengths = torch.tensor([clip.shape[1] for clip in clips])
     features = clips[0].new_zeros(len(clips), len(clips[0]), int(lengths.max()), *clips[0].shape[2:])
     for i, clip in enumerate(clips):

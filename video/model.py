@@ -182,7 +182,7 @@ class ClipNetwork(nn.Module):
         self.heads = nn.ModuleList(Head(config, channels, grid, classes) for _ in range(heads))
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """features (N, S, T, L, C), lengths (N,) -> logits (N, K). Frames behind a length change nothing."""
+        """features (N, S, T, L, C), lengths (N,) -> logits (N, K). Frames beyond a length change nothing."""
         if not self.late:
             features = features.permute(0, 2, 3, 1, 4).flatten(3).unsqueeze(1)  # N, 1, T, L, S * C
         logits = [head(features[:, i], lengths) for i, head in enumerate(self.heads)]

@@ -46,7 +46,7 @@ def read_questions(data: Path, split: str, image_template: str = IMAGE_TEMPLATE)
         image_template: where the image of an id is, in `data`; a format of `image_id` and `split`.
 
     Raises:
-        UsageError: the folder or this part of it is not there, or the template is none.
+        UsageError: the folder or this part of it is not there, or the template is invalid.
         DataError: a file cannot be read, or nothing is left of it.
     """
     if not data.is_dir():

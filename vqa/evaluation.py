@@ -1,4 +1,4 @@
-"""Score an answerer beside what needs no image: what `scripts/evaluate_vqa.py` calls."""
+"""Score an answerer and baselines without the image: what `scripts/evaluate_vqa.py` calls."""
 
 import time
 from collections.abc import Sequence
