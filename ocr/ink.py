@@ -11,6 +11,8 @@ import numpy as np
 
 _GROUND_SIDE = 320  # pixels of the longer side on which the grounds of a page are looked for
 _SIGN_SIDE = 900  # the same for whether text is lighter or darker than its ground
+_CUBES = (np.arange(256, dtype=np.float32) / 255) ** 3
+_PANEL = 0.3  # of a ground is further than 3 pixels from its rim
 _LEAST_STEP = 40  # grey levels between two grounds of one page
 _RULE = {True: 4.0, False: 4.5}  # a thin straight run longer than this is a rule (True: horizontal)
 _BOX_SIDE = 1.7  # a run longer than this whose ends lie on rules is a side of a box
@@ -35,8 +37,8 @@ def shrink(page: np.ndarray, side: int) -> np.ndarray:
     scale = min(1.0, side / max(page.shape))
     if scale == 1:
         return page
-    size = tuple(max(1, round(scale * n)) for n in page.shape[::-1])
-    return cv2.resize(page, size, interpolation=cv2.INTER_AREA)
+    across, down = (max(scale, 1 / n) for n in page.shape[::-1])
+    return cv2.resize(page, None, fx=across, fy=down, interpolation=cv2.INTER_AREA)
 
 
 def dark_on_light(page: np.ndarray) -> np.ndarray:
@@ -45,22 +47,35 @@ def dark_on_light(page: np.ndarray) -> np.ndarray:
     A ground is what is common near by, the text is what is rare. A page without light text is returned as
     it is.
     """
-    ground = cv2.medianBlur(shrink(page, _GROUND_SIDE), 21)
     small = shrink(page, _SIGN_SIDE)
-    over = (small.astype(np.float32) - cv2.resize(ground, small.shape[::-1])).ravel() / 255
+    ground = cv2.medianBlur(shrink(small, _GROUND_SIDE), 21)
     count, regions = _grounds(ground)
-    wide = cv2.resize(regions, small.shape[::-1], interpolation=cv2.INTER_NEAREST).ravel()
+    wide = cv2.resize(ground, small.shape[::-1])
     # cubes: strokes stand out far, but rarely; the paper between them hardly, but everywhere
-    lighter = np.bincount(wide, np.maximum(over, 0) ** 3, count)
-    darker = np.bincount(wide, np.maximum(-over, 0) ** 3, count)
-    inverted = lighter > 1.5 * darker
-    pixels = np.bincount(wide, minlength=count)
+    lighter, darker = (
+        cv2.resize(cv2.LUT(over, _CUBES), ground.shape[::-1], interpolation=cv2.INTER_AREA).ravel()
+        for over in (cv2.subtract(small, wide), cv2.subtract(wide, small))
+    )
+    inner = _inner(regions).ravel() if count > 1 else np.ones(ground.size, bool)
+    places, numbers = regions.ravel(), regions.ravel()[inner]
+    areas, inside = np.bincount(places, minlength=count), np.bincount(numbers, minlength=count)
+    light = np.bincount(numbers, lighter[inner], count)
+    dark = np.bincount(numbers, darker[inner], count)
+    text = np.maximum(light, dark)
+    # the rim of a scan is dark, thin or empty: no ground of text
+    inverted = (light > 1.5 * dark) & (inside > _PANEL * areas)
+    inverted &= light * inside.sum() > 0.25 * text.sum() * inside
     if not inverted.any():
         return page
-    text = np.maximum(lighter, darker)
-    if text[inverted].sum() > 0.95 * text.sum() or pixels[inverted].sum() > 0.95 * len(wide):
+    if text[inverted].sum() > 0.95 * text.sum() or areas[inverted].sum() > 0.95 * ground.size:
         return 255 - page
     return _invert(page, ground, inverted[regions])
+
+
+def _inner(regions: np.ndarray) -> np.ndarray:
+    """Pixels of a picture of numbers around which all is of one number."""
+    exact, around = regions.astype(np.float32), np.ones((7, 7), np.uint8)
+    return cv2.erode(exact, around) == cv2.dilate(exact, around)
 
 
 def _grounds(ground: np.ndarray) -> tuple[int, np.ndarray]:
@@ -90,8 +105,9 @@ def find_ink(page: np.ndarray) -> Ink:
     ink = binarise(page)
     labels, stats = _connected(ink)
     usual = _text_height(stats)
-    across, down = _rules(ink, usual)
-    stroke = strokes(ink, usual)
+    lying, standing = (straight(ink, max(60, round(_RULE[level] * usual)), level) for level in (True, False))
+    across, down = _rules(ink, lying, standing, usual)
+    stroke = strokes(lying, standing, usual)
     if across.any() or down.any() or stroke.any():
         ink = cv2.subtract(_without(ink, across, down), stroke)
         labels, stats = _connected(ink)
@@ -107,7 +123,11 @@ def binarise(page: np.ndarray) -> np.ndarray:
 
 def _connected(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels (H, W) of what is connected, and of each x, y, width, height, area: (P, 5)."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
+    try:
+        found = cv2.connectedComponentsWithStats(ink, connectivity=8, ltype=cv2.CV_16U)  # half the time
+    except cv2.error:  # more than 65,535 labels
+        found = cv2.connectedComponentsWithStats(ink, connectivity=8, ltype=cv2.CV_32S)
+    _, labels, stats, _ = found
     return labels, stats[1:]
 
 
@@ -122,21 +142,40 @@ def _text_height(stats: np.ndarray) -> float:
     return float(heights[order[np.searchsorted(below, below[-1] / 2)]])
 
 
-def _rules(ink: np.ndarray, usual: float) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of the horizontal and the vertical rules."""
+def straight(ink: np.ndarray, length: int, horizontal: bool) -> np.ndarray:
+    """The straight runs of ink of at least `length` pixels."""
+    if not horizontal and ink.shape[1] < 100:  # OpenCV is slow in narrow pictures
+        return straight(np.ascontiguousarray(ink.T), length, True).T
+    return cv2.morphologyEx(ink, cv2.MORPH_OPEN, _line(length, horizontal))
+
+
+def _bands(mask: np.ndarray, horizontal: bool, reach: int) -> list[tuple[slice, slice]]:
+    """The rows of a mask (columns: not `horizontal`) that are not empty, and `reach` pixels on each side.
+
+    Rules are few: what is done to them is done to some rows of a page.
+    """
+    filled = np.flatnonzero(mask.any(axis=int(horizontal)))
+    if not len(filled):
+        return []
+    ends = np.flatnonzero(np.diff(filled) > 2 * reach)
+    starts = (filled[np.r_[0, ends + 1]] - reach).clip(0).tolist()
+    stops = (filled[np.r_[ends, -1]] + reach + 1).tolist()
+    found = [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
+    return [(band, slice(None)) if horizontal else (slice(None), band) for band in found]
+
+
+def _rules(
+    ink: np.ndarray, lying: np.ndarray, standing: np.ndarray, usual: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the horizontal and the vertical rules among the long runs of the ink."""
     thin = max(3, round(_THIN * usual))
-    masks = []
-    for horizontal in (True, False):
-        runs = cv2.morphologyEx(
-            ink, cv2.MORPH_OPEN, _line(max(60, round(_RULE[horizontal] * usual)), horizontal)
-        )
-        if runs.any():
-            thick = cv2.morphologyEx(runs, cv2.MORPH_OPEN, _line(thin + 1, not horizontal))
-            runs = _alone(ink, cv2.subtract(runs, thick), horizontal)
-        masks.append(runs)
-    across, down = masks
-    if across.any():
-        down = down | _box_sides(ink, across, usual, thin)
+    across, down = np.zeros_like(ink), np.zeros_like(ink)
+    for runs, rules, horizontal in ((lying, across, True), (standing, down, False)):
+        for band in _bands(runs, horizontal, 6):
+            thick = straight(runs[band], thin + 1, not horizontal)
+            rules[band] = _alone(ink[band], cv2.subtract(runs[band], thick), horizontal)
+    if len(_bands(across, True, 1)) > 1:
+        down |= _box_sides(ink, across, usual, thin)
     return across, down
 
 
@@ -150,39 +189,53 @@ def _alone(ink: np.ndarray, runs: np.ndarray, horizontal: bool) -> np.ndarray:
     return np.where((attached < _ATTACHED * around)[labels], runs, 0).astype(np.uint8)
 
 
-def strokes(ink: np.ndarray, usual: float) -> np.ndarray:
+def strokes(lying: np.ndarray, standing: np.ndarray, usual: float) -> np.ndarray:
     """Mask of what is straight and far longer than a letter, though letters are attached or it is thick.
 
     It joins lines that are apart. Its pixels stay on the page: it may be letters grown together.
+
+    Args:
+        lying: ink, or its horizontal runs.
+        standing: ink, or its vertical runs.
+        usual: text height.
     """
-    found = np.zeros_like(ink)
-    for horizontal, side in ((True, ink.shape[1]), (False, ink.shape[0])):
+    found = np.zeros_like(lying)
+    for runs, horizontal, side in ((lying, True, found.shape[1]), (standing, False, found.shape[0])):
         length = max(60, side // 8, round(6 * usual))
-        found |= cv2.morphologyEx(ink, cv2.MORPH_OPEN, _line(length, horizontal))
+        for band in _bands(runs, horizontal, 0):
+            found[band] |= straight(runs[band], length, horizontal)
     return cv2.dilate(found, np.ones((3, 3), np.uint8)) if found.any() else found
 
 
 def _box_sides(ink: np.ndarray, across: np.ndarray, usual: float, thin: int) -> np.ndarray:
     """Vertical runs that begin and end on horizontal rules."""
-    runs = cv2.morphologyEx(ink, cv2.MORPH_OPEN, _line(max(24, round(_BOX_SIDE * usual)), False))
-    # without the rules what stands between two of them is apart
-    labels, stats = _connected(cv2.subtract(runs, across))
-    x, y, width, height, _ = stats.T
+    runs = straight(ink, max(24, round(_BOX_SIDE * usual)), False)
+    runs = cv2.subtract(runs, across)  # what stands between two rules is apart
     near = cv2.dilate(across, np.ones((5, 5), np.uint8))
-    last, middle = ink.shape[0] - 1, x + width // 2
-    side = (width <= thin + 1) & (near[(y - 1).clip(0), middle] > 0)
-    side &= near[(y + height).clip(None, last), middle] > 0
-    found = np.r_[False, side][labels]
-    return np.where(found, runs, 0).astype(np.uint8)
+    last = ink.shape[0] - 1
+    for band in _bands(runs, False, 0):
+        labels, stats = _connected(runs[band])
+        x, y, width, height, _ = stats.T
+        above, below = (
+            near[band][(y - 1).clip(0), x + width // 2],
+            near[band][(y + height).clip(None, last), x + width // 2],
+        )
+        side = (width <= thin + 1) & (above > 0) & (below > 0)
+        runs[band][~np.r_[False, side][labels]] = 0
+    return runs
 
 
 def _without(ink: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
     """The ink without rules; a letter that crosses a rule stays in one piece."""
-    left = cv2.subtract(ink, cv2.dilate(across | down, np.ones((3, 3), np.uint8)))
+    left = ink.copy()
+    around = np.ones((3, 3), np.uint8)
+    for rules, horizontal in ((across, True), (down, False)):
+        for band in _bands(rules, horizontal, 2):
+            left[band] = cv2.subtract(left[band], cv2.dilate(rules[band], around))
     for rules, horizontal in ((across, True), (down, False)):
         for area, thickness in _areas(rules, horizontal):
             crossing = cv2.morphologyEx(left[area], cv2.MORPH_CLOSE, _line(thickness + 5, not horizontal))
-            crossing = crossing & ink[area] & cv2.dilate(rules[area], np.ones((3, 3), np.uint8))
+            crossing = crossing & ink[area] & cv2.dilate(rules[area], around)
             left[area] = cv2.bitwise_or(left[area], crossing)
     return left
 
@@ -212,15 +265,15 @@ def erase_rules(page: np.ndarray, ink: Ink, scale: float) -> np.ndarray:
 
 def _areas(rules: np.ndarray, horizontal: bool) -> list[tuple[tuple[slice, slice], int]]:
     """The surroundings of each rule of a mask, and its thickness in pixels."""
-    if not rules.any():
-        return []
     found = []
-    for x, y, width, height, area in _connected(rules)[1].tolist():
-        thickness = max(1, round(area / (width if horizontal else height)))
-        reach = thickness + 8
-        rows = slice(max(0, y - reach), min(rules.shape[0], y + height + reach))
-        columns = slice(max(0, x - reach), min(rules.shape[1], x + width + reach))
-        found.append(((rows, columns), thickness))
+    for band in _bands(rules, horizontal, 0):
+        down, right = (part.start or 0 for part in band)
+        for x, y, width, height, area in _connected(rules[band])[1].tolist():
+            thickness = max(1, round(area / (width if horizontal else height)))
+            reach = thickness + 8
+            rows = slice(max(0, down + y - reach), min(rules.shape[0], down + y + height + reach))
+            columns = slice(max(0, right + x - reach), min(rules.shape[1], right + x + width + reach))
+            found.append(((rows, columns), thickness))
     return found
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ocr.ink import binarise, dark_on_light, erase_rules, find_ink, shrink, strokes
+from ocr.ink import binarise, dark_on_light, erase_rules, find_ink, shrink, straight, strokes
 
 _WORK_SIDE = 1800  # pixels of the longer side on which lines are looked for
 _SKEW_SIDE = 700
-_LARGEST_SKEW = 31.0  # degrees
+_USUAL_SKEW, _LARGEST_SKEW = 12.0, 31.0  # degrees; the second is tried where the first gives no clear rows
+_LEVEL_GAIN = 3.0  # clear rows are sharper than the median over all angles by so much
 _LEAST_INK = 24  # grey levels between text and paper
 
 
@@ -79,7 +80,7 @@ def _skew(page: np.ndarray) -> float:
     if min(small.shape) < 40 or float(small.max()) - float(small.min()) < _LEAST_INK:
         return 0.0
     ink = binarise(small)
-    y, x = np.nonzero(cv2.subtract(ink, strokes(ink, 0.0)))
+    y, x = np.nonzero(cv2.subtract(ink, strokes(straight(ink, 60, True), straight(ink, 60, False), 0.0)))
     if len(y) < 50:
         return 0.0
     if len(y) > 40_000:
@@ -95,9 +96,13 @@ def _skew(page: np.ndarray) -> float:
         counts = np.bincount(rows.astype(int).clip(0, bins), minlength=bins)
         return float(np.square(np.diff(counts.astype(float))).sum())
 
-    best = max(np.arange(-_LARGEST_SKEW, _LARGEST_SKEW + 0.1, 0.5), key=lambda angle: sharpness(angle, few))
+    found = {angle: sharpness(angle, few) for angle in np.arange(-_USUAL_SKEW, _USUAL_SKEW + 0.1, 0.5)}
+    if max(found.values()) < _LEVEL_GAIN * np.median(list(found.values())):
+        further = np.arange(_USUAL_SKEW + 0.5, _LARGEST_SKEW + 0.1, 0.5)
+        found |= {angle: sharpness(angle, few) for angle in np.r_[-further, further]}
+    best = max(found, key=found.__getitem__)
     best = max(np.arange(best - 0.5, best + 0.51, 0.1), key=sharpness)
-    gain = 1.02 if abs(best) <= 12 else 1.3  # a few letters are sharpest at any angle
+    gain = 1.02 if abs(best) <= _USUAL_SKEW else 1.3  # a few letters are sharpest at any angle
     return float(best) if abs(best) >= 0.25 and sharpness(best) > gain * sharpness(0.0) else 0.0
 
 

@@ -21,7 +21,8 @@ from ocr.page import Layout, find_lines
 
 _AHEAD = 8  # batches that are read from disk and sorted by width at a time
 _PROBED = 16  # lines that tell whether a page stands upright: its longest
-_UPRIGHT = 0.9  # confidence above which text stands upright; upside down or sideways it is below
+_UPRIGHT = 0.9  # confidence above which text stands upright; upside down it is below
+_LEVEL = 0.75  # confidence above which text does not lie sideways
 _MARGIN = 0.08  # by so much turned text is read with more confidence if the page is to be turned
 _LEAST_TURNED = 5  # characters: less text is not turned
 _TEXT = 0.6  # below this confidence of its longest lines a page holds no text, but for
@@ -136,19 +137,22 @@ class TextReader(Predictor[Recognizer]):
         probe = self._probe(layout)
         if probe.confidence >= _UPRIGHT or not layout.boxes:
             return layout, probe
-        least = max(_TEXT, probe.confidence + _MARGIN)
-        for quarters in (2, 1, 3):
-            turned = find_lines(page, quarters)
-            other = self._probe(turned)
-            if other.characters >= _LEAST_TURNED and other.confidence > max(least, probe.confidence):
-                layout, probe = turned, other
-        return layout, probe
+        ways = {0: probe, 2: self._probe(layout, head=True)}
+        if max(way.confidence for way in ways.values()) < _LEVEL:
+            side = find_lines(page, 1)
+            ways |= {1: self._probe(side), 3: self._probe(side, head=True)}
+        quarters = max(ways, key=lambda q: ways[q].confidence if ways[q].characters >= _LEAST_TURNED else 0.0)
+        if ways[quarters].confidence <= max(_TEXT, probe.confidence + _MARGIN):
+            return layout, probe
+        layout = find_lines(page, quarters)
+        return layout, self._probe(layout)
 
-    def _probe(self, layout: Layout) -> "_Probe":
-        """The longest lines of a page, read greedily."""
+    def _probe(self, layout: Layout, head: bool = False) -> "_Probe":
+        """The longest lines of a page, read greedily; with `head` as if it stood on its head."""
         ratios = [(x1 - x0) / (y1 - y0) for x0, y0, x1, y1 in layout.boxes]
         longest = sorted(range(len(ratios)), key=ratios.__getitem__)[-_PROBED:]
-        found = self._recognize([layout.crop(layout.boxes[i]) for i in longest], _PROBED)
+        crops = [layout.crop(layout.boxes[i]) for i in longest]
+        found = self._recognize([np.rot90(crop, 2) for crop in crops] if head else crops, _PROBED)
         readings = [greedy(row, self.model.charset) for row in found]
         texts = [(len(reading.text), reading.confidence) for reading in readings if reading.text.strip()]
         characters = sum(length for length, _ in texts)
