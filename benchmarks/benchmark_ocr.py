@@ -29,8 +29,9 @@ from timing import ratios
 from common.cli import command_line, run
 from ocr import TextReader
 from ocr.charset import Charset
-from ocr.data import read_lines
-from ocr.synthetic import SyntheticLines, TextSource, find_fonts
+from ocr.labels import read_lines
+from ocr.phrases import TextSource
+from ocr.synthetic import SyntheticLines, find_fonts
 
 PAGE = """
 import resource, sys

@@ -15,7 +15,7 @@ from common.evaluation import ReportFlags, left_out, show, write_report
 from common.files import check_folder, load_json
 from common.pretrained import parameter_count
 from ocr.charset import composed
-from ocr.data import LABELS, LmdbRecord, TextLine, read_lines
+from ocr.labels import LABELS, LmdbRecord, TextLine, read_lines
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.model import Recognizer
 from ocr.reader import BEAM_SIZE, TextReader

@@ -1,4 +1,4 @@
-"""Synthetic text lines: an endless, seeded stream of rendered texts, and the distortions of a bad scan.
+"""How synthetic lines look: an endless, seeded stream of rendered texts, and the distortions of a bad scan.
 
 Every sample depends on its seed and its width alone, so that any number of workers gives the same stream.
 """
@@ -13,30 +13,15 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from common.errors import DataError, UsageError
-from common.files import read_text
-from ocr.charset import Charset, composed
+from common.errors import UsageError
+from ocr.phrases import TextSource
 
-SYSTEM_WORDS = Path("/usr/share/dict/words")
 _SKIP = (
     "emoji", "symbol", "dingbat", "ornament", "icon", "stixsiz", "cmex", "cmsy", "cmmi", "barcode",
     "braille", "math", "wingding", "webding", "music", "atari", "outline", "inverted", "initials", "smallcap",
     "-sc", "unicase", "swash", "mosaic", "keycap", "led", "aenigma", "dustin", "breip", "isabella",
     "lastresort", "biolinum_k", "ocrbe", "ocrbx", "monocaps",
 )  # fmt: skip
-_CURRENCIES = ("$", "RM", "RM ", "USD ", "EUR ", "-", "-RM", "@", "")
-_CODE_PATTERNS = (
-    "######", "#########", "AA-####", "A####-##", "############", "##-###-####", "AAA ####", "(###### A)",
-    "##%", "####/##/###", "A#A #A#", "### ###", "#.##", "(##-#######)", "# X ##.##", "#####", "A-####",
-    "A.A.", "A.A", "A.A.A.", "A.&A.A.", "A/A", "A & A", "AA ##/#A,", "AA ##/##", "##/#A", "#A,", "##-A",
-    "AA##", "AA##: ", "AA####", "#", "#", "#", "##", "##,", "###A", "AA##A",
-)  # fmt: skip
-_LIKE_DIGITS = "OBSIZGCQ"
-_LABELS = (
-    "TEL: ", "FAX: ", "GST NO: ", "INV NO. ", "Total ", "TOTAL: ", "CASH ", "Change: ", "Qty: ", "ID# ",
-    "NO. ", "x", "",
-)  # fmt: skip
-_MONTHS = ("JAN", "Feb", "MAR", "Apr", "MAY", "June", "JUL", "Aug", "SEP", "Oct", "NOV", "Dec")
 
 
 def find_fonts(folder: Path | None = None) -> list[Path]:
@@ -70,117 +55,6 @@ def _draws_ascii(file: Path) -> bool:
         return all(ord(c) in glyphs for c in string.ascii_letters + string.digits + string.punctuation)
     except (TTLibError, OSError, AssertionError):
         return False
-
-
-def read_words(file: Path | None) -> list[str]:
-    """The words or phrases of a file, one per line; without a file, those of the system's dictionary, if any.
-
-    Raises:
-        UsageError: the file is missing, no UTF-8 text, or has no words.
-    """
-    if file is None and not SYSTEM_WORDS.is_file():
-        return []
-    file = file or SYSTEM_WORDS
-    try:
-        words = [word for line in composed(read_text(file)).splitlines() if (word := line.strip())]
-    except (OSError, DataError) as error:
-        raise UsageError(f"--words {file}: not a text file that can be read ({error})") from None
-    if not words:
-        raise UsageError(f"--words {file}: the file has no words")
-    return words
-
-
-class TextSource:
-    """Words, prices, dates, codes and sentences.
-
-    Args:
-        charset: texts have only its characters.
-        words: the lexicon, words or phrases; without one, words are random letters.
-    """
-
-    def __init__(self, charset: Charset, words: Sequence[str] = ()) -> None:
-        self.charset = charset
-        self.words = [word for word in words if not charset.unknown(word)]
-
-    def __call__(self, random: np.random.Generator, length: int) -> str:
-        """A text of about `length` characters, at least one."""
-        kind = random.random()
-        if kind < 0.62 or length > 16:
-            text = self._words(random, length)
-        elif kind < 0.74:
-            text = self._price(random)
-        elif kind < 0.80:
-            text = self._date(random)
-        elif kind < 0.92:
-            text = str(random.choice(_LABELS)) * int(length > 8) + self._code(random)
-        else:
-            text = "".join(random.choice(list(self.charset.characters), max(1, length)))
-        text = " ".join("".join(c for c in text if not self.charset.unknown(c)).split())
-        return text or str(random.choice(list(self.charset.characters.replace(" ", ""))))
-
-    def _word(self, random: np.random.Generator, max_length: int) -> str:
-        """A word, or a phrase where the lexicon has some, of about `max_length` characters at most."""
-        for _ in range(12):
-            if not self.words or random.random() > 0.93:
-                break
-            word = self.words[random.integers(len(self.words))]
-            if len(word) <= max_length + 3:
-                return word
-        letters = list(string.ascii_lowercase)
-        return "".join(random.choice(letters, random.integers(1, 9)))
-
-    def _words(self, random: np.random.Generator, length: int) -> str:
-        style = random.choice(["upper", "as it is", "title", "lower"], p=[0.4, 0.3, 0.2, 0.1])
-        parts: list[str] = []
-        while not parts or len(" ".join(parts)) < length - 3:
-            chance = random.random()
-            word = self._word(random, length - len(" ".join(parts)))
-            if chance < 0.1:
-                word = self._code(random)
-            elif parts and chance < 0.14:
-                word = self._price(random)
-            elif chance < 0.26:
-                word += str(random.choice(list(",.:;!?")))
-            elif chance < 0.29:
-                word = f"({word})"
-            elif chance < 0.32:
-                word += str(random.choice(list("-/&'"))) + self._word(random, length - len(word))
-            elif parts and chance < 0.34:
-                word = str(random.choice(list("&-*=#@/+:")))
-            parts.append(word)
-            if len(parts) == 1 and abs(len(parts[0]) - length) < 4:
-                break
-        text = " ".join(parts)
-        return {"upper": text.upper(), "title": string.capwords(text), "lower": text.lower()}.get(
-            str(style), text
-        )
-
-    def _price(self, random: np.random.Generator) -> str:
-        amount = f"{random.gamma(0.7, 60):,.2f}" if random.random() < 0.85 else f"{random.integers(0, 10000)}"
-        mark = str(random.choice(_CURRENCIES)) if random.random() < 0.35 else ""
-        return mark + amount + str(random.choice(["", "", "", "", " SR", " A", "-", "%", " T"]))
-
-    def _date(self, random: np.random.Generator) -> str:
-        day, month, year = random.integers([1, 1, 1990], [29, 13, 2030]).tolist()
-        name = _MONTHS[month - 1]
-        forms = [
-            f"{day:02d}/{month:02d}/{year}",
-            f"{day:02d}-{month:02d}-{year % 100:02d}",
-            f"{day}.{month}.{year}",
-            f"{year}-{month:02d}-{day:02d}",
-            f"{day} {name} {year}",
-            f"{name} {day}, {year}",
-        ]
-        clock = f"{random.integers(0, 24):02d}:{random.integers(0, 60):02d}"
-        clock += str(random.choice(["", f":{random.integers(0, 60):02d}", " PM", " AM", "PM"]))
-        chosen = str(random.choice(forms))
-        return str(random.choice([chosen, f"{chosen} {clock}", clock, f"Date: {chosen}", f"TIME: {clock}"]))
-
-    def _code(self, random: np.random.Generator) -> str:
-        pattern = str(random.choice(_CODE_PATTERNS))
-        letters = string.ascii_uppercase if random.random() < 0.6 else _LIKE_DIGITS
-        digits = [str(random.integers(10)) if c == "#" else c for c in pattern]
-        return "".join(str(random.choice(list(letters))) if c == "A" else c for c in digits)
 
 
 class SyntheticLines:

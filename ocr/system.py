@@ -10,8 +10,9 @@ from common.distributed import gather, global_max, rank_and_world
 from common.training import TrainConfig, TrainingSystem, one_cycle
 from ocr.charset import BLANK, Charset
 from ocr.ctc import greedy
-from ocr.data import TextBatch, TextLine
+from ocr.data import TextBatch
 from ocr.images import WIDTH_MULTIPLE, LineBatch, stack
+from ocr.labels import TextLine
 from ocr.metrics import score_lines
 from ocr.model import Recognizer
 

@@ -13,10 +13,12 @@ from common.errors import UsageError
 from common.loading import PartsData
 from common.training import TrainConfig, fit, prepare_run
 from ocr.charset import PRINTABLE, Charset, composed
-from ocr.data import LineDataset, TextLine, WidthBatches, collate, fit_labels, read_lines
+from ocr.data import LineDataset, WidthBatches, collate
+from ocr.labels import TextLine, fit_labels, read_lines
 from ocr.language import CharacterNgrams
 from ocr.model import Recognizer, RecognizerConfig
-from ocr.synthetic import SyntheticLines, TextSource, find_fonts, read_words
+from ocr.phrases import TextSource, read_words
+from ocr.synthetic import SyntheticLines, find_fonts
 from ocr.system import OcrSystem
 
 

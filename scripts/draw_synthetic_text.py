@@ -8,7 +8,8 @@ from pathlib import Path
 
 from common.cli import run
 from ocr.charset import PRINTABLE, Charset
-from ocr.synthetic import SyntheticLines, TextSource, find_fonts, read_words, sample_sheet
+from ocr.phrases import TextSource, read_words
+from ocr.synthetic import SyntheticLines, find_fonts, sample_sheet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,8 @@ from ocr.ctc import Reading
 from ocr.documents import open_pages
 from ocr.language import CharacterNgrams, LanguageModel
 from ocr.model import Recognizer
+from ocr.phrases import read_words
 from ocr.reader import BEAM_SIZE, Page, TextReader
-from ocr.synthetic import read_words
 
 
 @dataclass(frozen=True, kw_only=True)

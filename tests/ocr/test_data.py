@@ -4,9 +4,11 @@ from PIL import Image
 
 from common.errors import DataError, UsageError
 from ocr.charset import Charset, composed
-from ocr.data import Draw, LineDataset, WidthBatches, collate, fit_labels, read_lines
+from ocr.data import Draw, LineDataset, WidthBatches, collate
 from ocr.images import LinePreprocess
-from ocr.synthetic import SyntheticLines, TextSource, distort, find_fonts, read_words, sample_sheet
+from ocr.labels import fit_labels, read_lines
+from ocr.phrases import TextSource, read_words
+from ocr.synthetic import SyntheticLines, distort, find_fonts, sample_sheet
 from tests.conftest import trainer_at
 from tests.ocr.conftest import line_picture
 
