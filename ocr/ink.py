@@ -13,6 +13,7 @@ _GROUND_SIDE = 320  # pixels of the longer side on which the grounds of a page a
 _SIGN_SIDE = 900  # the same for whether text is lighter or darker than its ground
 _CUBES = (np.arange(256, dtype=np.float32) / 255) ** 3
 _PANEL = 0.3  # of a ground is further than 3 pixels from its rim
+_LEAST_PANEL = 250  # pixels of it
 _LEAST_STEP = 40  # grey levels between two grounds of one page
 _RULE = {True: 4.0, False: 4.5}  # a thin straight run longer than this is a rule (True: horizontal)
 _BOX_SIDE = 1.7  # a run longer than this whose ends lie on rules is a side of a box
@@ -63,8 +64,10 @@ def dark_on_light(page: np.ndarray) -> np.ndarray:
     dark = np.bincount(numbers, darker[inner], count)
     text = np.maximum(light, dark)
     # the rim of a scan is dark, thin or empty: no ground of text
-    inverted = (light > 1.5 * dark) & (inside > _PANEL * areas)
-    inverted &= light * inside.sum() > 0.25 * text.sum() * inside
+    inverted = (
+        (light > 1.5 * dark) & (inside > _PANEL * areas) & (inside > min(_LEAST_PANEL, ground.size / 4))
+    )
+    inverted &= light * inside.sum() > 0.5 * text.sum() * inside
     if not inverted.any():
         return page
     if text[inverted].sum() > 0.95 * text.sum() or areas[inverted].sum() > 0.95 * ground.size:
