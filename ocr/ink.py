@@ -112,8 +112,10 @@ def find_ink(page: np.ndarray) -> Ink:
     across, down = _rules(ink, lying, standing, usual)
     stroke = strokes(lying, standing, usual)
     if across.any() or down.any() or stroke.any():
+        before = labels
         ink = cv2.subtract(_without(ink, across, down), stroke)
         labels, stats = _connected(ink)
+        stats[_remains(labels, stats, before, across, down, usual), 4] = 0
     return Ink(_parts(labels, stats, usual), across, down)
 
 
@@ -241,6 +243,36 @@ def _without(ink: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarra
             crossing = crossing & ink[area] & cv2.dilate(rules[area], around)
             left[area] = cv2.bitwise_or(left[area], crossing)
     return left
+
+
+def _remains(
+    labels: np.ndarray,
+    stats: np.ndarray,
+    before: np.ndarray,
+    across: np.ndarray,
+    down: np.ndarray,
+    usual: float,
+) -> np.ndarray:
+    """Which parts are what is left of an uneven rule: (P,). They lie along it and were connected with it.
+
+    Args:
+        labels: of the ink without rules.
+        stats: of its parts.
+        before: labels of the ink with rules.
+        across: horizontal rules.
+        down: vertical rules.
+        usual: text height.
+    """
+    left = np.zeros(len(stats), bool)
+    reach = max(2, round(_THIN / 2 * usual))
+    for rules, horizontal in ((across, True), (down, False)):
+        for band in _bands(rules, horizontal, reach):
+            near = cv2.dilate(rules[band], _line(2 * reach + 1, not horizontal)) > 0
+            near &= labels[band] > 0
+            numbers, came = labels[band][near], before[band][near]
+            touched = np.isin(came, np.unique(before[band][rules[band] > 0]))
+            left |= np.bincount(numbers[touched], minlength=len(stats) + 1)[1:] == stats[:, 4]
+    return left & (stats[:, 4] > 0)
 
 
 def erase_rules(page: np.ndarray, ink: Ink, scale: float) -> np.ndarray:

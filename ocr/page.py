@@ -137,14 +137,17 @@ def _widen(
     height, width = page.shape
     if not len(boxes):
         return page, boxes, to_page
-    beyond = np.r_[-boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0) - (width, height)].clip(0)
+    words = boxes[:, 2] - boxes[:, 0] > 0.8 * (boxes[:, 3] - boxes[:, 1])
+    if not words.any():
+        words[:] = True
+    beyond = np.r_[-boxes[words, :2].min(axis=0), boxes[words, 2:].max(axis=0) - (width, height)].clip(0)
     left, top, right, bottom = beyond.tolist()
-    if not beyond.any():
-        return page, boxes, to_page
-    paper = float(np.median(page))
-    page = cv2.copyMakeBorder(page, top, bottom, left, right, cv2.BORDER_CONSTANT, value=paper)
-    to_page = to_page @ np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
-    return page, boxes + np.array([left, top, left, top]), to_page
+    if beyond.any():
+        paper = float(np.median(page))
+        page = cv2.copyMakeBorder(page, top, bottom, left, right, cv2.BORDER_CONSTANT, value=paper)
+        to_page = to_page @ np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
+        boxes = boxes + np.array([left, top, left, top])
+    return page, boxes.clip(0, page.shape[::-1] * 2), to_page  # what is no word there is the rim of the paper
 
 
 def _grow(parts: np.ndarray) -> list[tuple[float, float, float, float]]:
