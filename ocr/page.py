@@ -15,6 +15,8 @@ _WORK_SIDE = 1800  # pixels of the longer side on which lines are looked for
 _SKEW_SIDE = 700
 _USUAL_SKEW, _LARGEST_SKEW = 12.0, 31.0  # degrees; the second is tried where the first gives no clear rows
 _LEVEL_GAIN = 3.0  # clear rows are sharper than the median over all angles by so much
+_LONG = 7.0  # heights: a line of running text is longer, a cell of a table mostly not
+_COLUMN = 3  # lines at least
 _LEAST_INK = 24  # grey levels between text and paper
 
 
@@ -158,15 +160,24 @@ def _grow(parts: np.ndarray) -> list[tuple[float, float, float, float]]:
         return []
     usual = float(np.median(tall))
     letters = parts[(heights >= 0.45 * usual) & (heights < 6 * usual)]
-    lines = _around(_rows(letters))
+    groups = _rows(letters)
+    alone = [
+        len(group) == 1 and group[0, 3] - group[0, 1] < 0.65 * usual for group in groups
+    ]  # commas mostly
+    lines = _around([group for group, single in zip(groups, alone, strict=True) if not single])
+    commas = _around([group for group, single in zip(groups, alone, strict=True) if single])
     small = parts[(heights < 0.45 * usual) & (parts[:, 2] - parts[:, 0] < 2 * usual)]
-    for x0, y0, x1, y1 in small:
+    apart = np.ones(len(commas), bool)
+    for k, (x0, y0, x1, y1) in enumerate(np.concatenate([commas, small])):
         middle = (x0 + x1) / 2
         reach = 0.8 * (lines[:, 3] - lines[:, 1])
         near = (y0 < lines[:, 3]) & (y1 > lines[:, 1])
         near &= (middle > lines[:, 0] - reach) & (middle < lines[:, 2] + reach)
         for i in np.flatnonzero(near)[:1]:
             lines[i] = min(lines[i, 0], x0), min(lines[i, 1], y0), max(lines[i, 2], x1), max(lines[i, 3], y1)
+            if k < len(commas):
+                apart[k] = False
+    lines = np.concatenate([lines, commas[apart]])
     lines = _around(_join(lines))  # pieces between which only a dot or a dash stood
     kept = [(x0, y0, x1, y1) for x0, y0, x1, y1 in lines if y1 - y0 >= 6 and x1 - x0 >= 0.2 * (y1 - y0)]
     return [(float(a), float(b), float(c), float(d)) for a, b, c, d in _flat(np.array(kept).reshape(-1, 4))]
@@ -234,10 +245,22 @@ def _join(boxes: np.ndarray) -> list[np.ndarray]:
 def reading_order(boxes: Sequence[tuple[int, int, int, int]]) -> tuple[list[int], list[int]]:
     """Positions of the boxes in reading order, and the row of each in that order.
 
-    Boxes whose middle lies within another's height share its row.
+    Boxes whose middle lies within another's height share its row. Columns of running text are read one after
+    the other; tables, whose cells are short, row by row.
     """
+    rows = [
+        row
+        for block in _blocks(np.array(boxes, float).reshape(-1, 4), np.arange(len(boxes)))
+        for row in _side_by_side(boxes, block.tolist())
+    ]
+    order = [i for row in rows for i in sorted(row, key=lambda i: boxes[i][0])]
+    return order, [r for r, row in enumerate(rows) for _ in row]
+
+
+def _side_by_side(boxes: Sequence[tuple[int, int, int, int]], block: list[int]) -> list[list[int]]:
+    """The boxes of a block in rows from the top."""
     rows: list[list[int]] = []
-    for i in sorted(range(len(boxes)), key=lambda i: boxes[i][1] + boxes[i][3]):
+    for i in sorted(block, key=lambda i: boxes[i][1] + boxes[i][3]):
         middle = (boxes[i][1] + boxes[i][3]) / 2
         if rows:
             last = [boxes[j] for j in rows[-1]]
@@ -246,5 +269,53 @@ def reading_order(boxes: Sequence[tuple[int, int, int, int]]) -> tuple[list[int]
                 rows[-1].append(i)
                 continue
         rows.append([i])
-    order = [i for row in rows for i in sorted(row, key=lambda i: boxes[i][0])]
-    return order, [r for r, row in enumerate(rows) for _ in row]
+    return rows
+
+
+def _blocks(boxes: np.ndarray, block: np.ndarray) -> list[np.ndarray]:
+    """What of a block of boxes (N, 4) is read one after the other: what a gutter parts, above to below."""
+    parts = _gutter(boxes[block])
+    if parts is None:
+        return [block]
+    return [x for part in range(4) if (parts == part).any() for x in _blocks(boxes, block[parts == part])]
+
+
+def _gutter(boxes: np.ndarray) -> np.ndarray | None:
+    """Whether each box (B, 4) lies above (0), left (1) or right (2) of the longest gutter, or below (3).
+
+    A gutter is a strip of paper with lines of running text on both sides. None where there is no such strip.
+    """
+    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    long = widths >= _LONG * heights
+    middles = (boxes[:, 1] + boxes[:, 3]) / 2
+    beside = np.abs(middles[long] - middles[long][:, None]) < heights[long]
+    beside &= boxes[long, 0] > boxes[long, 2][:, None]
+    best, most = None, 0
+    for edge in np.unique(boxes[long, 2][beside.any(axis=1)]) if beside.sum() >= _COLUMN else ():
+        left, right = boxes[:, 2] <= edge, boxes[:, 0] >= edge + 0.8 * float(np.median(heights[long]))
+        cuts = np.sort(middles[~left & ~right])  # what stands across ends the gutter
+        place = np.searchsorted(cuts, middles)
+        place[~left & ~right] = -1
+        for k in range(len(cuts) + 1):
+            sides = [(place == k) & side for side in (left, right)]
+            size = int(sum(side.sum() for side in sides))
+            if (
+                size > most
+                and all(_running(boxes[side], long[side]) for side in sides)
+                and _beside(middles, *sides)
+            ):
+                best, most = np.where(sides[0], 1, np.where(sides[1], 2, 0)), size
+                first = middles[sides[0] | sides[1]].min()
+                best[(best == 0) & (middles > first)] = 3
+    return best
+
+
+def _running(boxes: np.ndarray, long: np.ndarray) -> bool:
+    """Whether boxes (B, 4) are lines of running text, most of them `long`, (B,)."""
+    return bool(long.sum() >= max(_COLUMN, 0.6 * len(boxes)))
+
+
+def _beside(middles: np.ndarray, left: np.ndarray, right: np.ndarray) -> bool:
+    """Whether two columns share most of the height of the shorter one."""
+    (a, b), (c, d) = ((middles[side].min(), middles[side].max()) for side in (left, right))
+    return bool(min(b, d) - max(a, c) > 0.5 * min(b - a, d - c))

@@ -61,6 +61,25 @@ def test_a_page_of_dark_text_stays_as_it_is():
     assert np.array_equal(dark_on_light(255 - page), page)
 
 
+def test_the_dark_rim_of_a_scan_is_no_ground_of_text():
+    page = np.asarray(page_picture(ROWS * 3)).copy()
+    rough = np.random.default_rng(0).integers(0, 40, page.shape, np.uint8)
+    rim = np.ones(page.shape, bool)
+    rim[:-40, 30:-60] = False
+    page[rim] = rough[rim]
+    assert dark_on_light(page) is page
+
+
+def test_what_is_left_of_an_uneven_rule_is_no_text():
+    page = np.asarray(page_picture(ROWS * 3)).copy()
+    x = 20 + np.rint(1.5 * np.sin(np.arange(page.shape[0]) / 17)).astype(int)
+    for y, middle in enumerate(x):
+        page[y, middle - 2 : middle + 3] = 40
+    layout = find_lines(page)
+    assert len(layout.boxes) == 9
+    assert all(x0 > 24 for x0, *_ in layout.boxes)
+
+
 @pytest.mark.parametrize("size", [24, 60])
 @pytest.mark.parametrize("text", ["Exit", "Hello night shift team"])
 def test_a_picture_with_little_margin_keeps_its_text(reader, text, size):

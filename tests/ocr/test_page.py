@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from common.errors import ImageError, UsageError
 from ocr import TextReader
@@ -77,6 +77,87 @@ def test_reading_order():
     boxes = [(300, 12, 380, 30), (10, 60, 90, 80), (10, 10, 90, 30), (100, 62, 180, 80)]
     assert reading_order(boxes) == ([2, 0, 1, 3], [0, 0, 1, 1])
     assert reading_order([]) == ([], [])
+
+
+SENTENCES = (
+    "The committee met on Monday",
+    "and spoke about the old bridge",
+    "over the canal, which had been",
+    "closed after a storm in autumn.",
+    "A vote is planned for the next",
+    "week, when all are back home.",
+)
+
+
+def columns_picture(count, gutter=60, size=22, drop=0, title=True, pitch=30):
+    """Columns of running text, each `drop` pixels lower than the one before, below a title, above a note."""
+    font = ImageFont.load_default(size)
+    width = max(int(font.getlength(text)) for text in SENTENCES)
+    left = [40 + j * (width + gutter) for j in range(count)]
+    top, rows = 90 if title else 20, pitch * len(SENTENCES) + drop * count
+    image = Image.new("L", (left[-1] + width + 40, top + rows + 90), 245)
+    draw = ImageDraw.Draw(image)
+    for j, x in enumerate(left):
+        for i, text in enumerate(SENTENCES):
+            draw.text((x, top + drop * j + pitch * i), text, 20, font)
+    if title:
+        wide = ImageFont.load_default(2 * size)
+        draw.text((60, 20), "News of the week and of the town", 20, wide)
+        draw.text(
+            (image.width / 2, top + rows + 40), "continued on the following page", 20, font, anchor="mt"
+        )
+    return image, left, width
+
+
+@pytest.mark.parametrize("title", [True, False])
+@pytest.mark.parametrize("drop", [0, 11])
+@pytest.mark.parametrize(("count", "gutter"), [(2, 40), (2, 150), (3, 40)])
+def test_columns_of_running_text_are_read_one_after_the_other(count, gutter, drop, title):
+    image, left, width = columns_picture(count, gutter, drop=drop, title=title)
+    layout = find_lines(np.asarray(image))
+    assert layout.rows == list(range(len(layout.rows)))  # nothing side by side
+    starts = [x0 for x0, *_ in layout.boxes]
+    body = starts[1:-1] if title else starts
+    assert [int((x + 20 - left[0]) // (width + gutter)) for x in body] == [
+        j for j in range(count) for _ in SENTENCES
+    ]
+
+
+@pytest.mark.parametrize("columns", [2, 3, 4])
+def test_cells_of_a_table_are_read_row_by_row(columns):
+    rows = [
+        ["Apples", "3 boxes", "4.50", "paid"],
+        ["Pears", "12", "8.10", "open"],
+        ["Cherries", "7", "9", "paid"],
+    ]
+    table = page_picture([row[:columns] for row in rows * 3])
+    layout = find_lines(np.asarray(table))
+    assert rows_found(layout) == [columns] * 9
+
+
+def test_names_with_their_prices_are_read_row_by_row():
+    items = [
+        "Coffee with milk and sugar, large",
+        "Sandwich of cheese and tomatoes",
+        "Orange juice, freshly pressed",
+    ]
+    layout = find_lines(
+        np.asarray(page_picture([[item, f"{i}.50"] for i, item in enumerate(items * 3)], 1100))
+    )
+    assert rows_found(layout) == [2] * 9
+
+
+def test_a_comma_belongs_to_its_line():
+    (box,) = find_lines(np.asarray(page_picture([["No. 8, Main Street, York"]]))).boxes
+    assert box[2] - box[0] > 250
+
+
+def test_slivers_at_the_rim_get_no_paper():
+    pixels = np.asarray(page_picture(ROWS)).copy()
+    for y in range(30, 260, 47):
+        pixels[y : y + 19, :3] = 30
+    layout = find_lines(pixels)
+    assert layout.straight.shape == pixels.shape
 
 
 def test_reader_gives_the_same_for_one_and_for_many():
