@@ -78,6 +78,9 @@ def prefix_beam_search(
     # included, both over that of the best text
     beams: dict[str, tuple[float, float]] = {"": (1.0, 0.0)}
     for step in _candidates(log_probs, charset):
+        if len(step) == 1 and not step[0][0]:  # only a blank is probable, as mostly: the beams stay
+            beams = {text: (blank + other, 0.0) for text, (blank, other) in beams.items()}
+            continue
         following: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for text, (blank, other) in beams.items():
             for character, p in step:
