@@ -82,6 +82,8 @@ def prefix_beam_search(
             beams = {text: (blank + other, 0.0) for text, (blank, other) in beams.items()}
             continue
         following: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        # the best text stays at least as probable as with a blank: what falls short of its share is not tried
+        least = _UNLIKELY * math.exp(-bonus) * (0.0 if step[0][0] else step[0][1])
         for text, (blank, other) in beams.items():
             for character, p in step:
                 if not character:
@@ -91,7 +93,7 @@ def prefix_beam_search(
                 if text.endswith(character):  # without a blank between them the two are one character
                     following[text][1] += other * p
                     extended = blank * p
-                if not extended:
+                if extended <= least:
                     continue
                 if language_model is not None:
                     extended *= math.exp(weight * language_model.log_prob(character, text) + bonus)
