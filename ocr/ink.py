@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 _GROUND_SIDE = 320  # pixels of the longer side on which the grounds of a page are looked for
-_SIGN_SIDE = 900  # the same for whether text is lighter or darker than its ground
+_SIGN_SIDE = 640  # the same for whether text is lighter or darker than its ground
 _CUBES = (np.arange(256, dtype=np.float32) / 255) ** 3
 _PANEL = 0.3  # of a ground is further than 3 pixels from its rim
 _LEAST_PANEL = 250  # pixels of it

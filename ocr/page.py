@@ -3,6 +3,7 @@
 Notation: H x W pixels of the page as given; boxes are x0, y0, x1, y1 on the straightened page.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -89,13 +90,13 @@ def _skew(page: np.ndarray) -> float:
         chosen = np.random.default_rng(0).choice(len(y), 40_000, replace=False)
         y, x = y[chosen], x[chosen]
     few = max(1, len(y) // 16_000)
-    y, x = y - small.shape[0] / 2, x - small.shape[1] / 2
+    y, x = (y - small.shape[0] / 2).astype(np.float32), (x - small.shape[1] / 2).astype(np.float32)
     bins = int(np.hypot(*small.shape)) + 2
 
     def sharpness(angle: float, step: int = 1) -> float:
-        radians = np.deg2rad(angle)
-        rows = y[::step] * np.cos(radians) - x[::step] * np.sin(radians) + bins / 2
-        counts = np.bincount(rows.astype(int).clip(0, bins), minlength=bins)
+        radians = math.radians(angle)
+        rows = y[::step] * math.cos(radians) - x[::step] * math.sin(radians) + bins / 2
+        counts = np.bincount(rows.astype(int), minlength=bins)
         return float(np.square(np.diff(counts.astype(float))).sum())
 
     found = {angle: sharpness(angle, few) for angle in np.arange(-_USUAL_SKEW, _USUAL_SKEW + 0.1, 0.5)}
