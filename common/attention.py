@@ -1,4 +1,4 @@
-"""Additive attention over a grid.
+"""Soft attention over the places of a grid: additive (Bahdanau) or multiplicative (Luong).
 
 Notation: N images, K rows an image (captions or beams), L grid places, D query size, C channels, A units.
 """
@@ -41,6 +41,37 @@ class AdditiveAttention(nn.Module):
         asked = self.query(query).float().view(images, -1, 1, keys.shape[-1])  # N*K, A -> N, K, 1, A
         mixed = (keys.unsqueeze(1) + asked).tanh_()  # N, K, L, A
         scores = torch.matmul(mixed, self.score.weight[0].to(mixed.dtype))  # N, K, L
+        weights = scores.float().softmax(dim=-1)
+        context = torch.bmm(weights.to(grid.dtype), grid)  # N, K, L x N, L, C -> N, K, C
+        return context.flatten(0, 1), weights.flatten(0, 1)
+
+
+class DotAttention(nn.Module):
+    """Multiplicative attention (Luong et al. 2015, "general").
+
+    score = (W_q q) . (W_g g). A matrix product, several times as fast as the additive score.
+
+    Args:
+        grid_size: C.
+        query_size: D.
+        attention_size: A.
+    """
+
+    def __init__(self, grid_size: int, query_size: int, attention_size: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(grid_size, attention_size)
+        self.query = nn.Linear(query_size, attention_size, bias=False)
+
+    def keys(self, grid: torch.Tensor) -> torch.Tensor:
+        """The grid's part of the score, computed once an image: (N, L, C) -> (N, L, A)."""
+        return self.key(grid)
+
+    def forward(
+        self, query: torch.Tensor, grid: torch.Tensor, keys: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """query (N*K, D), grid (N, L, C), keys (N, L, A) -> context (N*K, C), weights (N*K, L)."""
+        queries = self.query(query).unflatten(0, (len(grid), -1))  # N*K, A -> N, K, A
+        scores = torch.bmm(queries, keys.to(queries.dtype).transpose(1, 2))  # N, K, L
         weights = scores.float().softmax(dim=-1)
         context = torch.bmm(weights.to(grid.dtype), grid)  # N, K, L x N, L, C -> N, K, C
         return context.flatten(0, 1), weights.flatten(0, 1)

@@ -157,6 +157,17 @@ class Encoder(nn.Module):
             self._grids[size] = height, width
         return self._grids[size]
 
+    def classifier(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Weight (1000, C) and bias (1000,) of the ImageNet classifier on the mean of the map.
+
+        None for a backbone whose weights no package on this machine carries.
+        """
+        file = _package_file(self.name)
+        if file is None:
+            return None
+        weight, bias = list(_read_weights(file).values())[-2:]
+        return weight, bias
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """images (N, 3, H, W) -> feature map (N, C, H / s, W / s), rounded as the backbone does."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen), _arithmetic(images):

@@ -1,4 +1,4 @@
-"""save_pretrained, from_pretrained, and the models that come along.
+"""save_pretrained, from_pretrained, and the bundled models.
 
 A model on disk is a folder: `config.json` (architecture, preprocessing, vocabulary, metrics, data set,
 version), `model.safetensors` and a card, `README.md`. The config holds the SHA-256 of the weights, so that a
@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
@@ -25,6 +26,7 @@ from common.errors import EncoderWeightsError, ModelError, ModelNotFoundError
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT = 1
+_SCALE, _LARGE = ".int8_scale", 2**16  # what the scales of a matrix are called, and from how many weights on
 M = TypeVar("M", bound="PretrainedModel")
 
 
@@ -43,6 +45,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
         super().__init__()
         self.encoder: Encoder | None = None
         self.info: dict[str, Any] = {}
+        self._int8 = False
 
     @abstractmethod
     def architecture(self) -> dict[str, Any]:
@@ -55,7 +58,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
 
     @classmethod
     def bundled(cls) -> dict[str, Path]:
-        """Name -> folder of the models that come along with this task."""
+        """Name -> folder of the bundled models of this task."""
         package = sys.modules[cls.__module__].__file__
         folder = Path(str(package)).parent / "pretrained"
         return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{CONFIG}"))}
@@ -113,7 +116,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
                         f"{folder}: {reference['package']} has other weights than the model was trained on"
                     )
                 tensors |= {f"encoder.{n}": t for n, t in model.encoder.state_dict().items()}
-            model.load_state_dict(tensors)
+            model.load_state_dict(_from_int8(tensors))
         except EncoderWeightsError as error:
             raise ModelError(f"{folder}: {error}") from None
         except (KeyError, TypeError, ValueError) as error:
@@ -127,6 +130,8 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
 
     def _save_pretrained(self, save_directory: Path) -> None:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        if self._int8:
+            tensors = _to_int8(tensors)
         config: dict[str, Any] = {
             "format": FORMAT,
             "version": metadata.version("visionrnn"),
@@ -163,15 +168,39 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
         ]
         return "\n".join([*lines, *rows, "", "| metric on val | |", "|---|---|", *scores, ""])
 
-    def save_half(self, folder: Path) -> None:
-        """Save with every tensor in fp16, half as large; the encoder of a package is not stored at all."""
+    def save_half(self, folder: Path, *, int8: bool = False) -> None:
+        """Save with every tensor in fp16, half as large; the encoder of a package is not stored at all.
+
+        With `int8` large matrices (not convolutions) are stored as integers of 8 bits with a scale a row.
+        """
+        self._int8 = int8
         if self.encoder is not None and not (self.encoder.frozen and self.encoder.weights_package):
             self.encoder.half()
         for child in self.children():
             if child is not self.encoder:
                 child.half()
         self.save_pretrained(folder)
+        self._int8 = False
         self.float()
+
+
+def _to_int8(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Large matrices as integers, each row with a scale of its own: w = scale * integer."""
+    packed: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.ndim == 2 and tensor.is_floating_point() and tensor.numel() >= _LARGE:
+            scale = tensor.float().abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127
+            packed[name] = (tensor.float() / scale).round().to(torch.int8)
+            packed[name + _SCALE] = scale
+        else:
+            packed[name] = tensor
+    return packed
+
+
+def _from_int8(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    scales = {name.removesuffix(_SCALE): t for name, t in tensors.items() if name.endswith(_SCALE)}
+    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith(_SCALE)}
+    return kept | {name: kept[name].float() * scale for name, scale in scales.items()}
 
 
 def _read_config(folder: Path, task: str) -> dict[str, Any]:

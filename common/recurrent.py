@@ -52,6 +52,39 @@ class RecurrentCell(nn.Module):
         return CellState(self.cell(inputs, state.hidden), state.memory)
 
 
+class Layer(nn.Module):
+    """One RNN layer over whole sequences, from a state that is given: `RecurrentCell` for all steps at once.
+
+    Args:
+        kind: `lstm`, `gru` or `rnn`.
+        input_size: I.
+        hidden_size: D.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+
+    def __init__(self, kind: CellKind, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        layers = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+        if kind not in layers:
+            raise ValueError(f"cell {kind!r}: expected one of {', '.join(get_args(CellKind))}")
+        self.memory_size = hidden_size if kind == "lstm" else 0
+        self.layer: Any = layers[kind](input_size, hidden_size, batch_first=True)
+        if kind == "lstm":  # an open forget gate at the start (Jozefowicz et al. 2015, section 2)
+            with torch.no_grad():
+                self.layer.bias_ih_l0[hidden_size : 2 * hidden_size].fill_(1.0)
+
+    def forward(self, inputs: torch.Tensor, state: CellState) -> tuple[torch.Tensor, CellState]:
+        """inputs (R, T, I), state before them -> outputs (R, T, D), state after them."""
+        hidden = state.hidden[None].to(inputs.dtype)
+        if self.memory_size:
+            outputs, (hidden, memory) = self.layer(inputs, (hidden, state.memory[None].to(inputs.dtype)))
+            return outputs, CellState(hidden[0], memory[0])
+        outputs, hidden = self.layer(inputs, hidden)
+        return outputs, CellState(hidden[0], state.memory)
+
+
 class RecurrentEncoder(nn.Module):
     """Whole sequences through stacked RNN layers; what stands behind a row's length changes nothing.
 

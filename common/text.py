@@ -68,6 +68,13 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
+
+    def index(self, word: str) -> int:
+        """Number of a word. Raises KeyError where it is not known."""
+        return self._ids[word]
+
     def encode(self, tokens: Iterable[str]) -> list[int]:
         """Numbers of the tokens, `UNK` for those that are not known. Adds no begin or end."""
         return [self._ids.get(token, UNK) for token in tokens]

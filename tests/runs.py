@@ -74,6 +74,7 @@ def _run(
     arguments: Sequence[str], log: Path, environment: dict[str, str], stop: signal.Signals | None
 ) -> None:
     os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it
     torch.set_num_threads(1)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.attention import AdditiveAttention
-from common.recurrent import CellState, RecurrentCell, RecurrentEncoder
+from common.attention import AdditiveAttention, DotAttention
+from common.recurrent import CellState, Layer, RecurrentCell, RecurrentEncoder
 
 
 def zero_state(cell: RecurrentCell, rows: int) -> CellState:
@@ -42,6 +42,57 @@ def test_attention_is_equation_4_to_6():
         expected = (inner @ attention.score.weight[0]).softmax(0)
         torch.testing.assert_close(weights[row], expected)
         torch.testing.assert_close(context[row], expected @ places)
+
+
+def test_dot_attention_is_a_product():
+    torch.manual_seed(0)
+    attention = DotAttention(6, 5, 4)
+    grid, query = torch.randn(2, 9, 6), torch.randn(2 * 3, 5)
+    context, weights = attention(query, grid, attention.keys(grid))
+    assert (context.shape, weights.shape) == ((6, 6), (6, 9))
+    for row in range(6):
+        places = grid[row // 3]
+        expected = (attention.key(places) @ attention.query(query[row])).softmax(0)
+        torch.testing.assert_close(weights[row], expected)
+        torch.testing.assert_close(context[row], expected @ places)
+
+
+@pytest.mark.parametrize("kind", [AdditiveAttention, DotAttention])
+def test_attention_in_half_precision_gives_whole_weights(kind):
+    torch.manual_seed(0)
+    attention = kind(6, 5, 4).bfloat16()
+    grid, query = torch.randn(2, 9, 6).bfloat16(), torch.randn(6, 5).bfloat16()
+    context, weights = attention(query, grid, attention.keys(grid))
+    assert (context.dtype, weights.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(weights.sum(1), torch.ones(6))
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_a_layer_equals_its_cell_step_by_step(kind):
+    torch.manual_seed(0)
+    layer, cell = Layer(kind, 5, 8), RecurrentCell(kind, 5, 8)
+    if kind == "lstm":
+        assert torch.equal(layer.layer.bias_ih_l0[8:16], cell.cell.bias_ih[8:16])  # both forget little
+    names = {name: f"{name}_l0" for name in cell.cell.state_dict()}
+    cell.cell.load_state_dict({name: layer.layer.state_dict()[other] for name, other in names.items()})
+    inputs = torch.randn(3, 6, 5)
+    start = CellState(torch.randn(3, 8), torch.randn(3, layer.memory_size))
+    outputs, last = layer(inputs, start)
+    assert layer.memory_size == cell.memory_size
+    state = start
+    for t in range(6):
+        state = cell(inputs[:, t], state)
+        torch.testing.assert_close(outputs[:, t], state.hidden)
+    for one, other in zip(last, state, strict=True):
+        torch.testing.assert_close(one, other)
+    first, middle = layer(inputs[:, :2], start)  # a state that was kept goes on
+    torch.testing.assert_close(layer(inputs[:, 2:], middle)[0], outputs[:, 2:])
+    torch.testing.assert_close(first, outputs[:, :2])
+
+
+def test_a_layer_of_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="expected one of lstm, gru, rnn"):
+        Layer("lsmt", 5, 8)
 
 
 def test_state_is_a_tuple_of_rows():

@@ -45,7 +45,7 @@ def test_save_and_load_give_equal_output(tmp_path, kind, cell):
 
 
 def test_an_encoder_from_a_package_is_named_not_stored(tmp_path):
-    sizes = DecoderConfig("show_tell", "gru", 8, 8, 8, 8)
+    sizes = DecoderConfig("show_tell", "gru", 8, 8, 8, 8, concepts=0)
     model = CaptionModel(Encoder.pretrained(image_size=64).freeze(), sizes, Vocabulary(["a", "b"]), 4).eval()
     model.save_pretrained(tmp_path)
     assert not any(name.startswith("encoder.") for name in load_file(tmp_path / "model.safetensors"))
@@ -72,7 +72,7 @@ def test_half_is_half_as_large_and_as_good(tmp_path):
 
 def test_a_run_folder_stands_for_its_best_model(model_folder, tmp_path):
     shutil.copytree(model_folder, tmp_path / "run" / "best")
-    assert CaptionModel.from_pretrained(tmp_path / "run").config.kind == "show_attend_tell"
+    assert CaptionModel.from_pretrained(tmp_path / "run").config.decoder == "show_attend_tell"
 
 
 def alter(folder):
@@ -168,3 +168,20 @@ def test_every_bundled_model_loads_and_is_small(kind, metric, name):
 
 def test_every_task_but_forecasting_brings_a_model():
     assert all(kind.bundled() for kind, _ in BUNDLED)
+
+
+def test_matrices_of_integers_come_back_nearly_as_they_were(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.pretrained._LARGE", 64)
+    model = tiny_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.save_half(tmp_path / "half")
+    model.save_half(tmp_path / "int8", int8=True)
+    stored = load_file(tmp_path / "int8" / "model.safetensors")
+    assert stored["decoder.project.weight"].dtype == torch.int8
+    assert stored["decoder.output_bias"].dtype == torch.float16
+    loaded = CaptionModel.from_pretrained(tmp_path / "int8").state_dict()
+    for name, tensor in before.items():
+        if tensor.is_floating_point():
+            step = tensor.abs().max() / 127
+            torch.testing.assert_close(loaded[name], tensor, atol=float(step), rtol=1e-2)
+    assert model.state_dict()["decoder.project.weight"].dtype == torch.float32
