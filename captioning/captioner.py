@@ -9,13 +9,13 @@ import torch
 from typing_extensions import Self, Unpack
 
 from captioning.ensemble import Ensemble
-from captioning.model import CaptionModel
+from captioning.model import AttendingDecoder, CaptionModel
 from common.device import Precision
 from common.errors import ImageError, UsageError
 from common.images import ImageSource, read_batches
 from common.predictor import Predictor, results
 from common.search import Hypothesis, beam_search, reorder, sample
-from common.text import BOS, detokenize
+from common.text import detokenize
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SearchOptions(TypedDict, total=False):
     length_penalty: float
     """0 ranks captions by probability, 1 by mean log-probability a word."""
     no_repeat_ngram: int
-    """No caption says the same so many words twice; 0 allows it."""
+    """No caption says the same so many words twice; 0 allows it. Default 2."""
     groups: int
     """More than 1: diverse beam search."""
     diversity: float
@@ -62,7 +62,7 @@ class Captioner(Predictor[CaptionModel]):
         precision: auto (bf16 where the hardware has it), bf16 or fp32.
 
     Example:
-        >>> captioner = Captioner.from_pretrained("rooms")  # doctest: +SKIP
+        >>> captioner = Captioner.from_pretrained("flickr8k")  # doctest: +SKIP
         >>> captioner.caption(["photo.jpg"])[0].text  # doctest: +SKIP
     """
 
@@ -144,7 +144,7 @@ class Captioner(Predictor[CaptionModel]):
                 self.ensemble.init_state(memory),
                 memory,
                 max_length=self.ensemble.max_length + 1,
-                **{"beam_size": 3, **options},  # type: ignore[arg-type]
+                **{"beam_size": 3, "no_repeat_ngram": 2, **options},  # type: ignore[arg-type]
             )
         captions = [[self._caption(hypothesis) for hypothesis in image] for image in found]
         return [Caption(c[0].text, c[0].tokens, c[0].log_prob, c[0].score, tuple(c[1:])) for c in captions]
@@ -177,22 +177,29 @@ class Captioner(Predictor[CaptionModel]):
         return [self._caption(hypothesis) for hypothesis in found]
 
     def attention(self, image: ImageSource, caption: Caption) -> torch.Tensor:
-        """Where the model looked for each word of `caption`: (words, H, W), each map summing to 1.
+        """Which places each word of `caption` came from: (words, H, W), each map summing to 1.
 
-        Of several models the mean over those that have attention.
+        The caption need not be the model's own. Of several models the mean over those that have attention.
+        See `captioning.model.AttendingDecoder.sources`.
 
         Raises:
+            ImageError: the picture cannot be read.
             ValueError: no model's decoder has attention.
         """
-        features = self.ensemble.encode(self.model.encoder.preprocess(image).unsqueeze(0))
-        ids = torch.tensor([[[BOS, *self.model.vocabulary.encode(caption.tokens)]]], device=self.device)
+        height, width = self.model.encoder.grid
+        pixels = self.model.encoder.preprocess(image).unsqueeze(0)
+        ids = self.model.vocabulary.encode(caption.tokens)
         with torch.inference_mode():
-            each = [d(f, ids)[1] for d, f in zip(self.ensemble.decoders, features, strict=True)]
-        looks = [weights[0, 0, : len(caption.tokens)].float().cpu() for weights in each if weights.shape[-1]]
-        if not looks:
-            raise ValueError(f"decoder {self.model.config.kind!r} has no attention; use show_attend_tell")
-        maps = torch.stack(looks).mean(dim=0)
-        return maps.view(len(maps), *self.model.encoder.grid)  # words, L -> words, H, W
+            memory = self.ensemble.remember(self.ensemble.encode(pixels))
+            maps = [
+                decoder.sources(each, ids, among=height * width).float().cpu()  # without the concepts
+                for decoder, each in zip(self.ensemble.decoders, memory, strict=True)
+                if isinstance(decoder, AttendingDecoder)
+            ]
+        if not maps:
+            raise ValueError(f"decoder {self.model.config.decoder!r} has no attention; use show_attend_tell")
+        mean = torch.stack(maps).mean(dim=0)
+        return mean.view(len(ids), height, width)  # words, L -> words, H, W
 
     def _caption(self, hypothesis: Hypothesis) -> Caption:
         words = tuple(self.model.vocabulary.decode(hypothesis.tokens))

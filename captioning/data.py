@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import Dataset
 
+from captioning.concepts import Recognised
 from common.errors import DataError, ImageError, UsageError
 from common.features import FeatureStore
 from common.files import Dropped, load_json, read_bytes
@@ -166,6 +167,8 @@ class CaptionBatch(NamedTuple):
     tokens: torch.Tensor
     """(N, K, 1 + T) begin, words, end, padding; an image with fewer than K captions has rows of padding"""
     image_ids: list[int | str]
+    classes: torch.Tensor
+    """(N, classes), what the classifier says of the images; (N, 0) where nothing needs it"""
 
 
 class Pictures:
@@ -189,7 +192,10 @@ class Pictures:
         return {i: found for i, found in enumerate(read) if isinstance(found, ImageError)}
 
 
-class CaptionDataset(Dataset[tuple[torch.Tensor, list[list[int]], int | str]]):
+CaptionItem = tuple[torch.Tensor, list[list[int]], int | str, torch.Tensor]
+
+
+class CaptionDataset(Dataset[CaptionItem]):
     """Features and all captions of each image.
 
     Args:
@@ -198,6 +204,7 @@ class CaptionDataset(Dataset[tuple[torch.Tensor, list[list[int]], int | str]]):
         rows: position in `images` -> row of `features`; images without a row must be left out before.
         vocabulary: gives words their numbers.
         max_length: captions are cut after so many words.
+        recognised: what the classifier says of each of `images`.
     """
 
     def __init__(
@@ -207,8 +214,9 @@ class CaptionDataset(Dataset[tuple[torch.Tensor, list[list[int]], int | str]]):
         rows: dict[int, int],
         vocabulary: Vocabulary,
         max_length: int,
+        recognised: Recognised | None = None,
     ) -> None:
-        self.images, self.features, self.rows = images, features, rows
+        self.images, self.features, self.rows, self.recognised = images, features, rows, recognised
         self.tokens = [
             [[BOS, *vocabulary.encode(tokenize(caption)[:max_length]), EOS] for caption in image.captions]
             for image in images
@@ -217,17 +225,18 @@ class CaptionDataset(Dataset[tuple[torch.Tensor, list[list[int]], int | str]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, list[list[int]], int | str]:
-        return self.features[self.rows[i]], self.tokens[i], self.images[i].image_id
+    def __getitem__(self, i: int) -> CaptionItem:
+        classes = self.recognised.classes[i].float() if self.recognised else torch.zeros(0)
+        return self.features[self.rows[i]], self.tokens[i], self.images[i].image_id, classes
 
 
-def collate(items: Sequence[tuple[torch.Tensor, list[list[int]], int | str]]) -> CaptionBatch:
+def collate(items: Sequence[CaptionItem]) -> CaptionBatch:
     """Stack features; pad captions to the longest, and images to the most captions."""
-    features, captions, image_ids = zip(*items, strict=True)
+    features, captions, image_ids, classes = zip(*items, strict=True)
     most = max(len(c) for c in captions)
     longest = max(len(ids) for c in captions for ids in c)
     tokens = torch.full((len(items), most, longest), PAD)
     for n, image_captions in enumerate(captions):
         for k, ids in enumerate(image_captions):
             tokens[n, k, : len(ids)] = torch.tensor(ids)
-    return CaptionBatch(torch.stack(features), tokens, list(image_ids))
+    return CaptionBatch(torch.stack(features), tokens, list(image_ids), torch.stack(classes))

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from captioning.concepts import Seen
 from captioning.model import CaptionModel
 from common.device import autocast
 from common.errors import UsageError
@@ -48,17 +49,17 @@ class Ensemble:
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.decoders = [copy.deepcopy(model.decoder).to(self.dtype) for model in self.models]
 
-    def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Preprocessed pictures (N, 3, H, W) -> features (N, L, C) for each decoder."""
+    def encode(self, images: torch.Tensor) -> tuple[Seen, ...]:
+        """Preprocessed pictures (N, 3, H, W) -> what each decoder attends to."""
         images = images.to(self.device)
         found: dict[int, torch.Tensor] = {}
         with torch.inference_mode(), autocast(self.device, self.precision):
             for i in self._encoder:
                 if i not in found:
-                    found[i] = self.models[i].encode(images).to(self.dtype)
-        return tuple(found[i] for i in self._encoder)
+                    found[i] = self.models[i].encoder.places(images).to(self.dtype)
+        return tuple(model.see(found[i]) for model, i in zip(self.models, self._encoder, strict=True))
 
-    def remember(self, features: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+    def remember(self, features: Sequence[Seen]) -> tuple[Any, ...]:
         """The memories of all decoders."""
         return tuple(d.remember(f) for d, f in zip(self.decoders, features, strict=True))
 

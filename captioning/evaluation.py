@@ -21,13 +21,13 @@ class EvaluationConfig(EvaluationFlags):
 
     data: Path
     """Folder with pictures and captions, in any layout that training reads."""
-    model: tuple[str, ...] = ("rooms",)
+    model: tuple[str, ...] = ("flickr8k",)
     """A bundled model, a model or run folder, or user/name on the hub; several are averaged."""
     beam_size: int = 5
     """Beams; 1 is greedy search."""
     length_penalty: float = 0.7
     """0 ranks captions by probability, 1 by mean log-probability a word."""
-    no_repeat_ngram: int = 0
+    no_repeat_ngram: int = 2
     """No caption says the same so many words twice; 0 allows it."""
     gallery: Path | None = None
     """HTML page to write: pictures, captions, references and scores, best first."""
@@ -63,20 +63,20 @@ def evaluate(config: EvaluationConfig) -> int:
     seconds = time.monotonic() - started
     errors = [item for item in found if isinstance(item, ImageError)]
     left_out(errors)
-    told = [(i, c) for i, c in zip(images, found, strict=True) if not isinstance(c, ImageError)]
-    if not told:
+    pairs = [(i, c) for i, c in zip(images, found, strict=True) if not isinstance(c, ImageError)]
+    if not pairs:
         raise ImageError("none of the pictures could be read")
-    captions = [tokenize(caption.text) for _, caption in told]
-    references = [[tokenize(c) for c in image.captions] for image, _ in told]
+    captions = [tokenize(caption.text) for _, caption in pairs]
+    references = [[tokenize(c) for c in image.captions] for image, _ in pairs]
     scores = evaluate_captions(captions, references, extra)
     report = {
         **{name: round(score, 2) for name, score in scores.items()},
-        "num_images": len(told),
+        "num_images": len(pairs),
         "num_unreadable": len(errors),
         "seconds": round(seconds, 2),
         **facts(config, captioner),
         "model": " ".join(config.model),
-        "decoder": captioner.model.config.kind,
+        "decoder": captioner.model.config.decoder,
         "cell": captioner.model.config.cell,
         "parameters": sum(parameter_count(model) for model in captioner.ensemble.models),
         "beam_size": config.beam_size,
@@ -89,7 +89,7 @@ def evaluate(config: EvaluationConfig) -> int:
         each = 100 * CiderD(references).scores(captions)
         entries = [
             Entry(image.path, caption.text, image.captions, float(score))
-            for (image, caption), score in zip(told, each, strict=True)
+            for (image, caption), score in zip(pairs, each, strict=True)
         ]
         write_gallery(entries, f"{report['data']} {config.split}, {report['model']}", config.gallery)
     details = [
@@ -99,7 +99,7 @@ def evaluate(config: EvaluationConfig) -> int:
             "caption": caption.text,
             "log_prob": round(caption.log_prob, 4),
         }
-        for image, caption in told
+        for image, caption in pairs
     ]
     write_report({**report, "captions": details}, config.report)
     return 1 if errors else 0

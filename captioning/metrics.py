@@ -123,11 +123,11 @@ def evaluate_captions(
         from pycocoevalcap.meteor.meteor import Meteor
         from pycocoevalcap.rouge.rouge import Rouge
 
-        told = {i: [" ".join(caption)] for i, caption in enumerate(captions)}
+        hypotheses = {i: [" ".join(caption)] for i, caption in enumerate(captions)}
         known = {i: [" ".join(reference) for reference in image] for i, image in enumerate(references)}
         for name in extra:
             with contextlib.redirect_stdout(io.StringIO()):
                 scores[name] = float(
-                    {"meteor": Meteor, "rouge_l": Rouge}[name]().compute_score(known, told)[0]
+                    {"meteor": Meteor, "rouge_l": Rouge}[name]().compute_score(known, hypotheses)[0]
                 )
     return {name: 100 * score for name, score in scores.items()}

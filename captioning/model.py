@@ -1,49 +1,80 @@
 """Captioning models: `show_tell`, `show_attend_tell`, `att2in` and `updown`.
 
 Notation: N images, K captions or beams an image, R = N * K rows, T time steps, L = H * W grid places,
-C encoder channels, G grid size, D hidden size, E embedding size, V words.
+M concepts an image, C encoder channels, G grid size, D hidden size, E embedding size, V words.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from common.attention import AdditiveAttention
+from captioning.concepts import Classifier, Seen, plurals
+from captioning.loss import output_loss
+from common.attention import AdditiveAttention, DotAttention
 from common.encoder import Encoder
 from common.pretrained import PretrainedModel
-from common.recurrent import CellKind, CellState, RecurrentCell
+from common.recurrent import CellKind, CellState, Layer, RecurrentCell
 from common.search import reorder
-from common.text import BOS, Vocabulary
+from common.text import BOS, PAD, Vocabulary
 
-DecoderKind = Literal["show_attend_tell", "show_tell", "att2in", "updown"]
+DecoderKind = Literal["show_attend_tell", "show_tell", "att2in", "updown", "between"]
+ScoreKind = Literal["additive", "dot"]
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
     """Sizes of a decoder."""
 
-    kind: DecoderKind = "show_attend_tell"
+    decoder: DecoderKind = "show_attend_tell"
+    """show_attend_tell, att2in, updown and between look at places of the image for each word; show_tell sees
+    it once, at the start. between is the fastest to train."""
     cell: CellKind = "lstm"
+    """lstm, gru or rnn."""
     hidden_size: int = 512
+    """Units of the RNN."""
     embedding_size: int = 256
+    """Units of a word."""
     grid_size: int = 512
+    """Units of a place of the grid."""
     attention_size: int = 256
+    """Units of the attention."""
     dropout: float = 0.5
+    """On words, grid and output."""
+    score: ScoreKind = "additive"
+    """How attention compares: additive (Bahdanau), or dot (Luong), which is faster."""
+    concepts: int = 16
+    """Words that the encoder's classifier gives each image, to attend to and to copy; 0 is without. Only
+    encoders from a weights package have a classifier."""
+    tags: int = 600
+    """With concepts: so many of the words that captions say most often are recognised besides its classes."""
 
 
 class Memory(NamedTuple):
     """What a decoder keeps of the picture; computed once an image and the same at every step."""
 
     grid: torch.Tensor
-    """(N, L, G)"""
+    """(N, L + M, G), the places of the image and behind them its concepts"""
     keys: torch.Tensor
-    """(N, L, A), or (N, L, 0) for a decoder without attention"""
+    """(N, L + M, A), or (N, L + M, 0) for a decoder without attention"""
+    start: torch.Tensor
+    """(N, G), or (N, 2 G) with concepts: what the state starts from"""
+    copies: torch.Tensor
+    """(N, 2 M, E), what the output is compared with to say a concept or its plural"""
+    words: torch.Tensor
+    """(N, 2 M), the numbers of both in the vocabulary"""
 
 
 class Decoder(nn.Module):
     """What the decoders share: embedding, start from the picture, the loop over time, the output layer.
+
+    The output layer has the weights of the embedding (Press and Wolf 2017, "Using the output embedding to
+    improve language models"). With concepts, the words that a classifier sees in the picture are M further
+    places to attend to, and each may be copied: its score is added to the word's logit (after Gu et al. 2016,
+    "CopyNet", and Yao et al. 2017, "Incorporating copying mechanism in image captioning").
 
     Subclasses set `attention` where they have one and define `advance`.
 
@@ -53,13 +84,23 @@ class Decoder(nn.Module):
         words: V.
     """
 
+    plurals: torch.Tensor
+
     def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, config.embedding_size)
+        self.register_buffer("plurals", torch.zeros(words, dtype=torch.long), persistent=False)
+        nn.init.normal_(self.embedding.weight, std=config.embedding_size**-0.5)
+        self.output_bias = nn.Parameter(torch.zeros(words))
         self.project = nn.Linear(channels, config.grid_size)
-        self.start = nn.Linear(config.grid_size, 2 * config.hidden_size)
+        self.norm = nn.LayerNorm(config.grid_size)
+        self.concepts = config.concepts
+        if self.concepts:
+            self.concept = nn.Linear(config.embedding_size + 2, config.grid_size)
+            self.concept_norm = nn.LayerNorm(config.grid_size)
+            self.copy = nn.Linear(config.grid_size, 2 * config.embedding_size)
+        self.start = nn.Linear((1 + bool(self.concepts)) * config.grid_size, 2 * config.hidden_size)
         self.cell: Any = self.build_cell(config)
-        self.output = nn.Linear(config.embedding_size, words)
         self.dropout = nn.Dropout(config.dropout)
 
     @staticmethod
@@ -67,70 +108,131 @@ class Decoder(nn.Module):
         """The cell that is started from the picture."""
         return RecurrentCell(config.cell, config.embedding_size, config.hidden_size)
 
-    def remember(self, features: torch.Tensor) -> Memory:
-        """features (N, L, C) -> what every step looks at."""
-        grid = self.dropout(torch.relu(self.project(features)))
-        return Memory(grid, self.keys(grid))
+    def remember(self, seen: Seen) -> Memory:
+        """What every step looks at, from what was seen of N images."""
+        grid = torch.relu(self.norm(self.project(seen.grid)))  # N, L, C -> N, L, G
+        start = grid.mean(dim=1)
+        copies = grid.new_zeros(len(grid), 0, self.embedding.embedding_dim)
+        words = torch.cat([seen.words, self.plurals[seen.words]], dim=1)
+        if self.concepts:
+            scores = seen.scores.to(grid.dtype)[..., None]  # N, M, 1
+            known = [self.embed(seen.words), scores, torch.log(scores + 1e-3)]
+            concepts = torch.relu(self.concept_norm(self.concept(torch.cat(known, dim=-1))))  # N, M, G
+            copies = torch.cat(self.copy(concepts).chunk(2, dim=-1), dim=1)  # N, M, 2 E -> N, 2 M, E
+            start = torch.cat([start, concepts.mean(dim=1)], dim=-1)
+            grid = torch.cat([grid, concepts], dim=1)
+        grid = self.dropout(grid)
+        return Memory(grid, self.keys(grid), self.dropout(start), copies, words)
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """tokens (...) -> embeddings (..., E), scaled by sqrt(E) because their weights are also the output's.
+
+        See Vaswani et al. 2017, "Attention is all you need", section 3.4.
+        """
+        return self.dropout(self.embedding(tokens) * self.embedding.embedding_dim**0.5)
 
     def keys(self, grid: torch.Tensor) -> torch.Tensor:
-        """grid (N, L, G) -> (N, L, A); without attention A is 0."""
+        """grid (N, L + M, G) -> (N, L + M, A); without attention A is 0."""
         return grid[..., :0]
 
     def init_state(self, memory: Memory) -> Any:
         """The picture starts the state (Xu et al. 2015, section 3.1.2): one row an image."""
-        hidden, cell = torch.tanh(self.start(memory.grid.mean(dim=1))).chunk(2, dim=-1)
+        hidden, cell = torch.tanh(self.start(memory.start)).chunk(2, dim=-1)
         state = CellState(hidden, cell[:, : self.cell.memory_size])
         return CellState(*(field.to(self.start.weight.dtype) for field in state))  # fp32 under autocast too
 
     def advance(
         self, embedded: torch.Tensor, state: Any, memory: Memory
     ) -> tuple[torch.Tensor, Any, torch.Tensor]:
-        """One step: embedded (R, E) -> features for the output layer (R, E), state, attention (R, L)."""
+        """One step: embedded (R, E) -> features for the output layer (R, E), state, attention (R, L + M)."""
         raise NotImplementedError
+
+    def logits(self, output: torch.Tensor, memory: Memory) -> torch.Tensor:
+        """output (N, J, E), J rows an image in any order -> logits (N * J, V) of the next token."""
+        logits = F.linear(output, self.embedding.weight, self.output_bias)  # N, J, V
+        if self.concepts:
+            copied, words = self.copied(output, memory)
+            logits.scatter_add_(2, words, copied.to(logits.dtype))
+        return logits.flatten(0, 1)
+
+    def copied(self, output: torch.Tensor, memory: Memory) -> tuple[torch.Tensor, torch.Tensor]:
+        """output (N, J, E) -> what the logits of its concepts gain (N, J, 2 M), and their words."""
+        copied = torch.bmm(output, memory.copies.transpose(1, 2).to(output.dtype))
+        return copied, memory.words[:, None].expand_as(copied)
+
+    def loss(
+        self,
+        output: torch.Tensor,
+        memory: Memory,
+        targets: torch.Tensor,
+        smoothing: float = 0.0,
+        advantage: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Cross entropy of targets (N, J), padding left out, summed; see `captioning.loss.output_loss`."""
+        real = targets != PAD
+        copied, words = self.copied(output, memory)  # S is 0 without concepts
+        return output_loss(
+            output[real],
+            self.embedding.weight,
+            self.output_bias,
+            targets[real],
+            copied=copied[real],
+            words=words[real],
+            smoothing=smoothing,
+            advantage=None if advantage is None else advantage[real],
+        )
 
     def step(self, tokens: torch.Tensor, state: Any, memory: Memory) -> tuple[torch.Tensor, Any]:
         """tokens (R,), the state after the tokens before -> logits (R, V) of the next token, state.
 
         Rows of the same image stand together; `memory` holds each image once.
         """
-        output, state, _ = self.advance(self.dropout(self.embedding(tokens)), state, memory)
-        return self.output(self.dropout(output)), state
+        output, state, _ = self.advance(self.embed(tokens), state, memory)
+        output = self.dropout(output).unflatten(0, (len(memory.grid), -1))  # R, E -> N, K, E
+        return self.logits(output, memory), state
 
     def forward(
-        self, features: torch.Tensor, tokens: torch.Tensor, own_words: float = 0.0
+        self, seen: Seen, tokens: torch.Tensor, sampled: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Teacher forcing: features (N, L, C), tokens (N, K, T) -> logits (N, K, T, V), weights (N, K, T, L).
+        """Teacher forcing: N images, tokens (N, K, T) -> logits (N, K, T, V), weights (N, K, T, L + M).
 
         Logits at t are for the token after t. Equal to the loop over `step`. Without attention the weights
-        have L = 0. With `own_words` above 0, so many of the tokens after the first are replaced by draws from
-        the decoder's own last logits (scheduled sampling, Bengio et al. 2015).
+        have no places. With `sampled` above 0, so many of the tokens after the first are replaced by draws
+        from the decoder's own last logits (scheduled sampling, Bengio et al. 2015).
         """
+        memory = self.remember(seen)
+        output, weights = self.unroll(memory, tokens, sampled)
+        return self.logits(output.flatten(1, 2), memory).view(*tokens.shape, -1), weights
+
+    def unroll(
+        self, memory: Memory, tokens: torch.Tensor, sampled: float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loop over tokens (N, K, T) -> features for the output layer (N, K, T, E), attention weights."""
         images, captions, steps = tokens.shape
-        memory = self.remember(features)
         state = reorder(
             self.init_state(memory), torch.arange(images, device=tokens.device).repeat_interleave(captions)
         )
-        embedded = self.dropout(self.embedding(tokens.flatten(0, 1)))  # N, K, T -> R, T, E
+        embedded = self.embed(tokens.flatten(0, 1))  # N, K, T -> R, T, E
         outputs: list[torch.Tensor] = []
         weights: list[torch.Tensor] = []
         for t in range(steps):
-            told = embedded[:, t]
-            if own_words and t:
-                told = self._own_words(outputs[-1].detach(), told, own_words)
-            output, state, attention = self.advance(told, state, memory)
+            word = embedded[:, t]
+            if sampled and t:
+                word = self._draw_words(outputs[-1].detach(), word, memory, sampled)
+            output, state, attention = self.advance(word, state, memory)
             outputs.append(output)
             weights.append(attention)
-        logits = self.output(self.dropout(torch.stack(outputs, dim=1)))  # R, T, E -> R, T, V
-        shape = (images, captions, steps, -1)
-        return logits.view(shape), torch.stack(weights, dim=1).view(
-            images, captions, steps, weights[0].shape[-1]
-        )
+        output = self.dropout(torch.stack(outputs, dim=1)).unflatten(0, (images, captions))
+        return output, torch.stack(weights, dim=1).unflatten(0, (images, captions))
 
-    def _own_words(self, output: torch.Tensor, told: torch.Tensor, share: float) -> torch.Tensor:
-        """output (R, E) of the step before, told (R, E) -> told, `share` of its rows drawn anew."""
-        own = torch.distributions.Categorical(logits=self.output(output).float()).sample()
-        chosen = torch.rand(len(told), 1, device=told.device) < share
-        return torch.where(chosen, self.dropout(self.embedding(own)), told)
+    def _draw_words(
+        self, output: torch.Tensor, word: torch.Tensor, memory: Memory, share: float
+    ) -> torch.Tensor:
+        """output (R, E) of the step before, word (R, E) -> word, `share` of its rows drawn anew."""
+        logits = self.logits(output.unflatten(0, (len(memory.grid), -1)), memory)
+        own = torch.distributions.Categorical(logits=logits.float()).sample()
+        chosen = torch.rand(len(word), 1, device=word.device) < share
+        return torch.where(chosen, self.embed(own), word)
 
 
 class ShowTell(Decoder):
@@ -153,11 +255,42 @@ class AttendingDecoder(Decoder):
 
     def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
         super().__init__(config, channels, words)
-        self.attention = AdditiveAttention(config.grid_size, config.hidden_size, config.attention_size)
+        kind = {"additive": AdditiveAttention, "dot": DotAttention}[config.score]
+        self.attention: Any = kind(config.grid_size, config.hidden_size, config.attention_size)
 
     def keys(self, grid: torch.Tensor) -> torch.Tensor:
         """See `Decoder.keys`."""
         return self.attention.keys(grid)
+
+    def sources(self, memory: Memory, tokens: Sequence[int], among: int | None = None) -> torch.Tensor:
+        """Which place each word of one image's caption came from: (T, L + M), each row summing to 1.
+
+        The attention tells where the decoder looked before it chose a word; this also asks which of the
+        places, looked at alone, would have made it choose that word: attention times the word's probability
+        given the place, normalised (Shankar and Sarawagi 2019, "Posterior attention models for sequence to
+        sequence learning", eq. 5).
+
+        Args:
+            memory: of one image.
+            tokens: the caption's words.
+            among: ask so many of the places, the first ones; L leaves the concepts out. None asks all.
+        """
+        places = memory.grid.shape[1]
+        alone = Memory(
+            memory.grid[0][:, None],
+            memory.keys[0][:, None],
+            *(field.expand(places, *field.shape[1:]) for field in memory[2:]),
+        )
+        state = self.init_state(memory)
+        rows = torch.zeros(places, dtype=torch.long, device=memory.grid.device)
+        found = []
+        for before, word in zip([BOS, *tokens], tokens, strict=False):
+            token = torch.tensor([before], device=memory.grid.device)
+            logits, _ = self.step(token.expand(places), reorder(state, rows), alone)
+            likelihood = logits.float().log_softmax(dim=-1)[:, word]  # places
+            _, state, weights = self.advance(self.embed(token), state, memory)
+            found.append((weights[0].float().clamp(min=1e-9).log() + likelihood)[:among].softmax(dim=0))
+        return torch.stack(found) if found else memory.grid.new_zeros(0, places)[:, :among]
 
 
 class ShowAttendTell(AttendingDecoder):
@@ -206,10 +339,10 @@ class Att2inCell(nn.Module):
         """inputs (R, E), context (R, G), state -> the next state."""
         size = self.memory_size
         gates, written = (self.inputs(inputs) + self.states(state.hidden)).split([3 * size, 2 * size], dim=-1)
-        entered, forgotten, shown = torch.sigmoid(gates).chunk(3, dim=-1)
+        input_gate, forget_gate, output_gate = torch.sigmoid(gates).chunk(3, dim=-1)
         first, second = (written + self.context(context)).chunk(2, dim=-1)
-        memory = forgotten * state.memory + entered * torch.maximum(first, second)
-        return CellState(shown * torch.tanh(memory), memory)
+        memory = forget_gate * state.memory + input_gate * torch.maximum(first, second)
+        return CellState(output_gate * torch.tanh(memory), memory)
 
 
 class Att2in(AttendingDecoder):
@@ -273,11 +406,71 @@ class UpDown(AttendingDecoder):
     ) -> tuple[torch.Tensor, UpDownState, torch.Tensor]:
         """See `Decoder.advance`."""
         rows = len(embedded) // len(memory.grid)
-        mean = memory.grid.mean(dim=1).repeat_interleave(rows, dim=0)  # N, G -> R, G
+        mean = memory.start[:, : memory.grid.shape[-1]].repeat_interleave(rows, dim=0)  # N, G -> R, G
         looking = self.cell(torch.cat([state.speaking.hidden, mean, embedded], dim=-1), state.looking)
         context, weights = self.attention(looking.hidden, memory.grid, memory.keys)
         speaking = self.speaker(torch.cat([context, looking.hidden], dim=-1), state.speaking)
         return self.deep_output(speaking.hidden), UpDownState(looking, speaking), weights
+
+
+class Between(AttendingDecoder):
+    """Two RNN layers and the attention between them, with nothing fed back from the second to the first.
+
+    The first layer reads the words, its state asks the attention, the second reads what was seen and the
+    first's state, as the decoder of Wu et al. 2016 ("Google's neural machine translation system", section 3)
+    without input feeding. Each layer then runs over all steps at once in training, which is several times as
+    fast as `updown`, whose layers they otherwise are.
+    """
+
+    def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
+        super().__init__(config, channels, words)
+        self.mean = nn.Linear(config.grid_size, config.embedding_size, bias=False)
+        self.speaker = Layer(config.cell, config.grid_size + config.hidden_size, config.hidden_size)
+        self.deep_output = nn.Linear(config.hidden_size + config.grid_size, config.embedding_size)
+
+    @staticmethod
+    def build_cell(config: DecoderConfig) -> nn.Module:
+        """See `Decoder.build_cell`."""
+        return Layer(config.cell, config.embedding_size, config.hidden_size)
+
+    def init_state(self, memory: Memory) -> UpDownState:
+        """See `Decoder.init_state`."""
+        state = super().init_state(memory)
+        return UpDownState(state, state)
+
+    def advance(
+        self, embedded: torch.Tensor, state: UpDownState, memory: Memory
+    ) -> tuple[torch.Tensor, UpDownState, torch.Tensor]:
+        """See `Decoder.advance`."""
+        output, state, weights = self.run(embedded[:, None], state, memory)
+        return output[:, 0], state, weights[:, 0]
+
+    def run(
+        self, embedded: torch.Tensor, state: UpDownState, memory: Memory
+    ) -> tuple[torch.Tensor, UpDownState, torch.Tensor]:
+        """All steps at once: embedded (R, T, E) -> output (R, T, E), last state, attention (R, T, L + M)."""
+        rows, steps = embedded.shape[:2]
+        mean = self.mean(memory.start[:, : memory.grid.shape[-1]])  # N, E
+        embedded = embedded + mean.repeat_interleave(rows // len(mean), dim=0)[:, None]
+        looking, first = self.cell(embedded, state.looking)
+        context, weights = self.attention(looking.flatten(0, 1), memory.grid, memory.keys)
+        context, weights = (x.unflatten(0, (rows, steps)) for x in (context, weights))
+        speaking, second = self.speaker(torch.cat([context, looking], dim=-1), state.speaking)
+        output = self.deep_output(torch.cat([speaking, context], dim=-1))
+        return output, UpDownState(first, second), weights
+
+    def unroll(
+        self, memory: Memory, tokens: torch.Tensor, sampled: float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Decoder.unroll`."""
+        if sampled:
+            return super().unroll(memory, tokens, sampled)
+        images, captions = tokens.shape[:2]
+        state = reorder(
+            self.init_state(memory), torch.arange(images, device=tokens.device).repeat_interleave(captions)
+        )
+        output, _, weights = self.run(self.embed(tokens.flatten(0, 1)), state, memory)
+        return self.dropout(output).unflatten(0, (images, captions)), weights.unflatten(0, (images, captions))
 
 
 DECODERS: dict[str, type[Decoder]] = {
@@ -285,12 +478,13 @@ DECODERS: dict[str, type[Decoder]] = {
     "show_attend_tell": ShowAttendTell,
     "att2in": Att2in,
     "updown": UpDown,
+    "between": Between,
 }
 M = TypeVar("M", bound="CaptionModel")
 
 
 class CaptionModel(PretrainedModel):
-    """A frozen encoder, a decoder and the vocabulary between them.
+    """An encoder, a decoder and the vocabulary between them; with concepts, the encoder's classifier too.
 
     Args:
         encoder: pictures -> grid.
@@ -308,25 +502,27 @@ class CaptionModel(PretrainedModel):
         self, encoder: Encoder, config: DecoderConfig, vocabulary: Vocabulary, max_length: int
     ) -> None:
         super().__init__()
-        if config.kind not in DECODERS:
-            raise ValueError(f"decoder {config.kind!r}: expected one of {', '.join(get_args(DecoderKind))}")
+        if config.decoder not in DECODERS:
+            raise ValueError(
+                f"decoder {config.decoder!r}: expected one of {', '.join(get_args(DecoderKind))}"
+            )
         self.encoder: Encoder = encoder
-        self.decoder = DECODERS[config.kind](config, encoder.out_channels, len(vocabulary))
+        self.decoder = DECODERS[config.decoder](config, encoder.out_channels, len(vocabulary))
+        self.decoder.plurals = plurals(vocabulary)
+        self.classifier = Classifier(
+            vocabulary, encoder.out_channels, config.concepts, config.tags if config.concepts else 0
+        )
         self.config, self.vocabulary, self.max_length = config, vocabulary, max_length
-
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """images (N, 3, H, W) -> features (N, L, C)."""
-        return self.encoder.places(images)
 
     def forward(self, images: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
         """images (N, 3, H, W), tokens (N, K, T) -> logits (N, K, T, V) of the token after each.
 
         Without tokens, those of the caption of each image that greedy search says, K = 1.
         """
-        features = self.encode(images)
+        seen = self.encode(images)
         if tokens is not None:
-            return self.decoder(features, tokens)[0]
-        memory = self.decoder.remember(features)
+            return self.decoder(seen, tokens)[0]
+        memory = self.decoder.remember(seen)
         state = self.decoder.init_state(memory)
         token = torch.full((len(images),), BOS, device=images.device)
         each = []
@@ -335,6 +531,38 @@ class CaptionModel(PretrainedModel):
             token = logits.argmax(dim=-1)
             each.append(logits)
         return torch.stack(each, dim=1).unsqueeze(1)
+
+    def with_vocabulary(self, vocabulary: Vocabulary) -> "CaptionModel":
+        """This model with other words: what it learnt of those that both know is kept, the rest is new.
+
+        A new word starts near the mean of the known ones, and as rarely said as the rarest of them.
+        """
+        model = CaptionModel(self.encoder, self.config, vocabulary, self.max_length)
+        both = [i for i in range(len(vocabulary)) if vocabulary.words[i] in self.vocabulary]
+        old = [self.vocabulary.index(vocabulary.words[i]) for i in both]
+        tensors = self.state_dict()
+        rows = model.decoder.embedding.weight.detach() + tensors["decoder.embedding.weight"].mean(dim=0)
+        biases = torch.full_like(model.decoder.output_bias, float(tensors["decoder.output_bias"].min()))
+        rows[both] = tensors["decoder.embedding.weight"][old]
+        biases[both] = tensors["decoder.output_bias"][old]
+        own = {"decoder.embedding.weight": rows, "decoder.output_bias": biases}
+        if self.config.concepts:
+            own["classifier.words"] = model.classifier.words
+            known = [self.vocabulary.words[i] for i in self.classifier.tags.tolist()]
+            own["classifier.tags"] = torch.tensor(
+                [vocabulary.index(word) if word in vocabulary else PAD for word in known], dtype=torch.long
+            )
+        model.load_state_dict(tensors | own)
+        model.info = self.info
+        return model.train(self.training)
+
+    def encode(self, images: torch.Tensor) -> Seen:
+        """images (N, 3, H, W) -> what the decoder attends to."""
+        return self.see(self.encoder.places(images))
+
+    def see(self, features: torch.Tensor) -> Seen:
+        """features (N, L, C) of the encoder -> what the decoder attends to."""
+        return self.classifier(features, self.encoder.grid)
 
     def architecture(self) -> dict[str, Any]:
         """See `PretrainedModel.architecture`."""

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch.nn import functional as F
 
 from captioning.data import CaptionBatch, CaptionedImage
 from captioning.metrics import CiderD
@@ -65,13 +64,13 @@ class SelfCriticalSystem(CaptioningSystem):
         """Mean over all sampled captions of the whole batch of advantage times log-probability."""
         started = time.monotonic()
         self.decoder.eval()
-        features = self.features(batch)
-        images, count = len(features), self.samples
+        seen = self.see(self.features(batch))
+        images, count = len(seen.grid), self.samples
         with torch.no_grad():
-            memory = self.decoder.remember(features)
-            rows = torch.arange(images, device=features.device).repeat_interleave(count)
+            memory = self.decoder.remember(seen)
+            rows = torch.arange(images, device=seen.grid.device).repeat_interleave(count)
             state = reorder(self.decoder.init_state(memory), rows)
-            self._everyone = self.draws(images, features.device)
+            self._everyone = self.draws(images, seen.grid.device)
             drawn = self._draw(state, memory, 1.0)
             if self.baseline == "greedy":
                 greedy = self._draw(self.decoder.init_state(memory), memory, 0.0)
@@ -82,16 +81,20 @@ class SelfCriticalSystem(CaptioningSystem):
             base = self._rewards(batch.image_ids, greedy)[:, None]
         else:
             base = (rewards.sum(dim=1, keepdim=True) - rewards) / (count - 1)
-        advantage = (rewards - base).flatten().to(features.device)
+        advantage = (rewards - base).flatten().to(seen.grid.device)
         self.reward_seconds += time.monotonic() - judged
-        tokens = self._pad(drawn).to(features.device)  # N*K, 1 + T
-        logits, _ = self.decoder(features, tokens[:, :-1].unflatten(0, (images, count)))
-        targets = tokens[:, 1:]
-        told = -F.cross_entropy(
-            logits.flatten(0, 2).float(), targets.flatten(), ignore_index=PAD, reduction="none"
-        ).view_as(targets)
+        tokens = self._pad(drawn).to(seen.grid.device)  # N*K, 1 + T
+        inputs, targets = tokens[:, :-1].unflatten(0, (images, count)), tokens[:, 1:]
+        memory = self.decoder.remember(seen)
+        output, _ = self.decoder.unroll(memory, inputs)
+        loss = self.decoder.loss(
+            output.flatten(1, 2),
+            memory,
+            targets.unflatten(0, (images, count)).flatten(1),
+            advantage=advantage[:, None].expand_as(targets).unflatten(0, (images, count)).flatten(1),
+        )
         self.decoder.train()
-        loss = self.mean_over_batch(-(advantage[:, None] * told).sum(), (targets != PAD).sum())
+        loss = self.mean_over_batch(loss, (targets != PAD).sum())
         self._earned += rewards.flatten().tolist()
         self.step_seconds += time.monotonic() - started
         return loss

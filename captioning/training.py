@@ -1,42 +1,48 @@
 """Train a captioner from flags: what `scripts/train_captioning.py` calls."""
 
-from dataclasses import dataclass
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
 
+from captioning.augmentation import FUNCTION_WORDS, numbered, read_sentences
+from captioning.concepts import plural
 from captioning.data import CaptionDataset, CaptionedImage, Pictures, collate, read_captions
-from captioning.model import CaptionModel, DecoderConfig, DecoderKind
+from captioning.metrics import CiderD
+from captioning.model import CaptionModel, DecoderConfig
 from captioning.self_critical import Baseline, SelfCriticalSystem
 from captioning.system import CaptioningSystem
-from common.cli import command_line
+from common.cli import command_line, sizes_of
+from common.encoder import Encoder
 from common.errors import UsageError
-from common.features import FeatureFlags, cached_features
-from common.loading import PartsData
-from common.recurrent import CellKind
-from common.text import Vocabulary, tokenize
-from common.training import TrainConfig, fit, prepare_run
+from common.features import FeatureStore
+from common.loading import FeatureConfig, PartsData
+from common.text import PAD, SPECIAL_TOKENS, UNK, Vocabulary, tokenize
+from common.training import fit, prepare_run
+
+_FEW = 5  # images of val; fewer choose an epoch by chance
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptioningConfig(FeatureFlags, TrainConfig):
+class CaptioningConfig(DecoderConfig, FeatureConfig):
     """Flags of captioning."""
 
-    data: Path
-    """Folder with the pictures and captions of train and val."""
-    decoder: DecoderKind = "show_attend_tell"
-    """show_attend_tell, att2in and updown look at places of the picture for each word; show_tell sees it
-    once, at the start."""
-    cell: CellKind = "lstm"
-    """lstm, gru or rnn."""
-    hidden_size: int = 512
-    """Units of the RNN."""
-    embedding_size: int = 256
-    """Units of a word."""
-    dropout: float = 0.5
-    """On words, grid and output."""
+    exchanged: float = 0.15
+    """Share of the pictures in which another thing of the same kind takes the place of one that is named."""
+    paired: float = 0.0
+    """Share of the pictures that another one stands beside; attention learns to look at the right half."""
+    hold_out: tuple[str, ...] = ()
+    """Words, plurals too, whose pictures and captions are left out of train, to measure novel words."""
+    text: Path | None = None
+    """File of sentences, one a line, without pictures: further words and ways to speak of concepts."""
+    text_share: float = 0.5
+    """With --text: sentences a step, for each caption."""
     label_smoothing: float = 0.1
     """Probability spread over all words."""
     min_count: int = 5
@@ -44,9 +50,13 @@ class CaptioningConfig(FeatureFlags, TrainConfig):
     max_length: int = 20
     """Most words of a caption, in training and in captions made."""
     init_from: Path | None = None
-    """Model or run folder to start from; its decoder, sizes, words and encoder replace the flags."""
+    """Model or run folder to start from; its decoder, sizes and encoder replace the flags."""
+    words: Literal["union", "keep", "new"] = "union"
+    """With --init-from: its words and those of the new captions, its words alone, or theirs alone."""
     finetune_encoder: bool = False
     """Also train the encoder; best after the decoder, with --init-from. Its features are then not cached."""
+    encoder_frozen: int = 0
+    """With --finetune-encoder: the stride up to which its layers stay as they are; 0 trains all."""
     encoder_rate: float = 0.1
     """With --finetune-encoder: its learning rate, relative to the decoder's."""
     scheduled_sampling: float = 0.0
@@ -71,7 +81,23 @@ def train(config: CaptioningConfig) -> None:
     parts = {name: read_captions(config.data, name) for name in ("train", "val")}
     if config.limit:
         parts = {name: images[: config.limit] for name, images in parts.items()}
-    model = _model(config, parts["train"])
+    if config.hold_out:
+        parts["train"] = without(parts["train"], config.hold_out)
+    if not _can_choose(parts["val"]):
+        print(
+            f"val: {len(parts['val'])} images are too few, or too much alike, to choose an epoch by CIDEr-D; "
+            "all epochs are trained and the last is kept",
+            flush=True,
+        )
+        config = replace(config, keep="last", patience=0)
+    text = read_sentences(config.text) if config.text else []
+    model = _model(config, parts["train"], text)
+    frozen = model.encoder
+    if config.finetune_encoder:
+        frozen = copy.deepcopy(model.encoder)
+        model.encoder.unfreeze()
+        if config.encoder_frozen:
+            model.encoder.freeze_up_to(config.encoder_frozen)
     model.info = {
         "data": config.description or config.data.resolve().name,
         "images": len(parts["train"]),
@@ -79,9 +105,16 @@ def train(config: CaptioningConfig) -> None:
         "command": command_line(),
         "seed": config.seed,
     }
-    data = PartsData(partial(_open, config, model, parts), collate, config)
+    data = PartsData(partial(_open, config, model, frozen, parts), collate, config)
     options: Any = (model, config, parts["val"], config.label_smoothing)
-    rates: Any = {"scheduled_sampling": config.scheduled_sampling, "encoder_rate": config.encoder_rate}
+    rates: Any = {
+        "scheduled_sampling": config.scheduled_sampling,
+        "encoder_rate": config.encoder_rate,
+        "exchanged": config.exchanged,
+        "paired": config.paired,
+        "sentences": numbered(text, model.vocabulary, model.max_length) if text else None,
+        "text_share": config.text_share,
+    }
     if config.self_critical:
         system: CaptioningSystem = SelfCriticalSystem(
             parts["train"], config.baseline, config.samples, *options, **rates
@@ -90,9 +123,47 @@ def train(config: CaptioningConfig) -> None:
         system = CaptioningSystem(*options, **rates)
     report = ("bleu_4", *(("reward",) if config.self_critical else ()), "num_images")
     fit(system, data, config, model=model, monitor="cider_d", report=report)
+    if system.silent:
+        print(
+            f"the model says nothing of {system.silent:.0%} of the val images: {system.global_step:,} steps "
+            "are too few. Start from a trained model (--init-from flickr8k), or train for more --epochs "
+            "with --patience 0",
+            flush=True,
+        )
     if isinstance(system, SelfCriticalSystem) and system.step_seconds:
         print(f"rewards took {system.reward_seconds / system.step_seconds:.1%} of the training steps' time")
     print(f"best model: {config.out / 'best'}")
+
+
+def _learn_tags(
+    model: CaptionModel, store: FeatureStore, rows: dict[Path, int], images: list[CaptionedImage]
+) -> None:
+    """Teach the classifier the words of content that the captions say most often."""
+    captions = [[model.vocabulary.encode(tokenize(c)) for c in image.captions] for image in images]
+    counts = Counter(word for each in captions for word in {i for caption in each for i in caption})
+    words = model.vocabulary.words
+    content = [i for i, _ in counts.most_common() if words[i] not in FUNCTION_WORDS and i > UNK]
+    means = torch.stack([store[rows[image.path]].float().mean(dim=0) for image in images])
+    chosen = content[: len(model.classifier.tags)]
+    model.classifier.learn(means, captions, chosen + [PAD] * (len(model.classifier.tags) - len(chosen)))
+
+
+def without(images: list[CaptionedImage], words: Sequence[str]) -> list[CaptionedImage]:
+    """The images none of whose captions says one of the words or its plural; prints how many."""
+    forms = {form for word in words for form in (word, plural(word))}
+    kept = [i for i in images if not any(forms & set(tokenize(caption)) for caption in i.captions)]
+    print(f"held out {', '.join(words)}: {len(images) - len(kept):,} of {len(images):,} images", flush=True)
+    if not kept:
+        raise UsageError(f"--hold-out {' '.join(words)}: no image of train is left")
+    return kept
+
+
+def _can_choose(val: list[CaptionedImage]) -> bool:
+    """Whether CIDEr-D tells captions of val apart; it counts only n-grams that not all the images share."""
+    if len(val) < _FEW:
+        return False
+    references = [[tokenize(caption) for caption in image.captions] for image in val]
+    return bool(CiderD(references).scores([image[0] for image in references]).any())
 
 
 def _check(config: CaptioningConfig) -> None:
@@ -100,63 +171,87 @@ def _check(config: CaptioningConfig) -> None:
         raise UsageError("--self-critical starts from a trained model; name it with --init-from")
     if config.samples < 2:
         raise UsageError(f"--samples {config.samples}: must be at least 2")
-    if not 0 <= config.scheduled_sampling <= 1:
-        raise UsageError(f"--scheduled-sampling {config.scheduled_sampling}: must lie between 0 and 1")
+    for name in ("scheduled_sampling", "exchanged", "paired"):
+        if not 0 <= (share := getattr(config, name)) <= 1:
+            raise UsageError(f"--{name.replace('_', '-')} {share}: must lie between 0 and 1")
+    if config.text_share <= 0:
+        raise UsageError(f"--text-share {config.text_share}: must be above 0; leave --text out for none")
+    if config.concepts < 0 or config.tags < 0:
+        raise UsageError(f"--concepts {config.concepts}, --tags {config.tags}: must not be negative")
     if config.decoder == "att2in" and config.cell != "lstm":
         raise UsageError(f"--decoder att2in is an LSTM; --cell {config.cell} does not go with it")
 
 
-def _model(config: CaptioningConfig, train: list[CaptionedImage]) -> CaptionModel:
+def _model(config: CaptioningConfig, train: list[CaptionedImage], text: list[list[str]]) -> CaptionModel:
     if config.init_from is not None:
         model = CaptionModel.from_pretrained(config.init_from).train()
-        encoder = model.encoder
+        if config.words != "keep":
+            found = _vocabulary(train, text, config.min_count).to_list()
+            old = model.vocabulary.to_list() if config.words == "union" else []
+            added = [word for word in found if word not in set(old)]
+            if added or not old:
+                print(
+                    f"words: {len(old):,} of {config.init_from}, {len(added):,} of the captions", flush=True
+                )
+                model = model.with_vocabulary(Vocabulary([*old, *added]))
     else:
         encoder = config.frozen_encoder()
-        sizes = DecoderConfig(
-            config.decoder, config.cell, config.hidden_size, config.embedding_size, dropout=config.dropout
-        )
-        model = CaptionModel(encoder, sizes, _vocabulary(train, config.min_count), config.max_length)
-    if config.finetune_encoder:
-        encoder.unfreeze()
+        classifier = encoder.classifier() if config.concepts and not config.encoder_weights else None
+        if config.concepts and classifier is None:
+            print(f"encoder {config.encoder} brings no classifier: concepts are off", flush=True)
+        sizes = sizes_of(DecoderConfig, config)
+        if classifier is None:
+            sizes = replace(sizes, concepts=0, tags=0)
+        model = CaptionModel(encoder, sizes, _vocabulary(train, text, config.min_count), config.max_length)
+        if sizes.concepts and classifier:
+            model.classifier.fill(*classifier)
     return model
 
 
 def _open(
-    config: CaptioningConfig, model: CaptionModel, parts: dict[str, list[CaptionedImage]]
+    config: CaptioningConfig, model: CaptionModel, frozen: Encoder, parts: dict[str, list[CaptionedImage]]
 ) -> dict[str, CaptionDataset]:
-    """Each part with the features of a frozen encoder, or with the pictures for one that is trained."""
+    """Each part with the features of a frozen encoder, or with the pictures for one that is trained.
+
+    What the classifier recognises is always what it does with the frozen encoder.
+    """
     opened = {}
     for name, images in parts.items():
-        paths = [image.path for image in images]
-        if model.encoder.frozen:
-            folder = config.features_folder(config.data) / name
-            store, found, errors = cached_features(
-                paths, model.encoder, folder, workers=config.workers, device=config.device
-            )
-            rows = [(i, found[i][0]) for i in range(len(images)) if i in found]
+        recognised, learns = None, bool(model.config.concepts) and name == "train"
+        if model.encoder.frozen or learns:
+            store, rows = config.features(frozen, name, (image.path for image in images))
+            images = [image for image in images if image.path in rows]
             features: Any = store
-        else:
-            features = Pictures(paths, model.encoder.preprocess)
-            unreadable = features.errors(config.workers)
-            rows = [(i, i) for i in range(len(images)) if i not in unreadable]
-            errors = list(map(str, unreadable.values()))
-        for error in errors:
-            print(f"  {name}: left out {error}", flush=True)
-        chosen, numbers = [images[i] for i, _ in rows], dict(enumerate(row for _, row in rows))
-        opened[name] = CaptionDataset(chosen, features, numbers, model.vocabulary, model.max_length)
+        if learns:
+            if not model.classifier.tags.any():
+                _learn_tags(model, store, rows, images)
+            starts = range(0, len(images), 64)
+            batches = (torch.stack([store[rows[i.path]] for i in images[s : s + 64]]) for s in starts)
+            recognised = model.classifier.recognise(batches, frozen.grid)
+        if not model.encoder.frozen:
+            features = Pictures([image.path for image in images], model.encoder.preprocess)
+            unreadable = {} if learns else features.errors(config.workers)
+            for error in unreadable.values():
+                print(f"  {name}: left out {error}", flush=True)
+            rows = {image.path: i for i, image in enumerate(images)}
+            images = [image for i, image in enumerate(images) if i not in unreadable]
+        numbers = {i: rows[image.path] for i, image in enumerate(images)}
+        opened[name] = CaptionDataset(
+            images, features, numbers, model.vocabulary, model.max_length, recognised
+        )
     return opened
 
 
-def _vocabulary(images: list[CaptionedImage], min_count: int) -> Vocabulary:
+def _vocabulary(images: list[CaptionedImage], text: list[list[str]], min_count: int) -> Vocabulary:
     captions = [tokenize(caption) for image in images for caption in image.captions]
-    vocabulary = Vocabulary.build(captions, min_count)
+    vocabulary = Vocabulary.build([*captions, *text], min_count)
     words = sum(len(caption) for caption in captions)
-    unknown = words - sum(1 for caption in captions for i in vocabulary.encode(caption) if i != 3)
+    unknown = words - sum(1 for caption in captions for i in vocabulary.encode(caption) if i != UNK)
     print(
         f"vocabulary: {len(vocabulary):,} words that occur at least {min_count} times; "
         f"{unknown:,} of {words:,} words of train ({unknown / words:.1%}) are unknown",
         flush=True,
     )
-    if len(vocabulary) <= 4:
+    if len(vocabulary) <= len(SPECIAL_TOKENS):
         raise UsageError(f"--min-count {min_count}: no word occurs so often; lower it")
     return vocabulary

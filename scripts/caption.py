@@ -27,7 +27,7 @@ class Config(UseFlags):
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Pictures, patterns or folders."""
-    model: tuple[str, ...] = ("rooms",)
+    model: tuple[str, ...] = ("flickr8k",)
     """A bundled model, a model or run folder, or user/name on the hub; several are averaged."""
     beam_size: int = 3
     """Beams; 1 is greedy search."""
@@ -35,7 +35,7 @@ class Config(UseFlags):
     """Captions a picture, best first; at most --beam-size."""
     length_penalty: float = 0.7
     """0 ranks captions by probability, 1 by mean log-probability a word."""
-    no_repeat_ngram: int = 0
+    no_repeat_ngram: int = 2
     """No caption says the same so many words twice; 0 allows it."""
     groups: int = 1
     """More than 1 makes the beams, and with --n-best the captions, differ (diverse beam search)."""

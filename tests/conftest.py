@@ -84,19 +84,38 @@ def encoder_weights(tmp_path_factory) -> Path:
     return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
 
 
+CONCEPTS = ("dog", "cat", "elephant")
+"""Words of the tiny model that the classifier of ImageNet has classes for."""
+
+
 def tiny_model(
     kind: str = "show_attend_tell",
     cell: str = "lstm",
     dropout: float = 0.0,
     encoder: str = TINY_ENCODER,
     size: int = 64,
+    *,
+    concepts: int = 0,
+    score: str = "additive",
 ) -> CaptionModel:
+    """An untrained model; with concepts its classifier is random, and the vocabulary has `CONCEPTS` too."""
     torch.manual_seed(0)
-    words = sorted(
-        {w for c in COLOURS for s in ("square", "circle") for t in shape_captions(c, s) for w in tokenize(t)}
-    )
-    sizes = DecoderConfig(kind, cell, 32, 16, 24, 8, dropout)
-    return CaptionModel(Encoder(encoder, size).freeze(), sizes, Vocabulary(words), 8).eval()
+    words = {
+        w for c in COLOURS for s in ("square", "circle") for t in shape_captions(c, s) for w in tokenize(t)
+    }
+    if concepts:
+        words |= {*CONCEPTS, "dogs", "cats"}
+    sizes = DecoderConfig(kind, cell, 32, 16, 24, 8, dropout, score=score, concepts=concepts, tags=0)
+    model = CaptionModel(Encoder(encoder, size).freeze(), sizes, Vocabulary(sorted(words)), 8)
+    if concepts:
+        model.classifier.fill(*random_classifier(model.encoder))
+    return model.eval()
+
+
+def random_classifier(encoder: Encoder) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `Encoder.classifier` gives for a weights package: weight (1000, C) and bias (1000,)."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(1000, encoder.out_channels, generator=generator), torch.zeros(1000)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,18 @@ from common.text import Vocabulary
 from tests.conftest import shape_picture, tiny_model
 
 
+@pytest.fixture(scope="module", params=[("show_attend_tell", 0, "additive"), ("between", 3, "dot")])
+def folder(request, tmp_path_factory):
+    """An untrained model on disk, without concepts and with them."""
+    kind, concepts, score = request.param
+    folder = tmp_path_factory.mktemp(kind)
+    tiny_model(kind, concepts=concepts, score=score).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def captioner(model_folder):
-    return Captioner.from_pretrained(model_folder, device="cpu", precision="fp32")
+def captioner(folder):
+    return Captioner.from_pretrained(folder, device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +54,8 @@ def test_the_log_probability_is_that_of_teacher_forcing(captioner, pictures):
     model = captioner.model
     ids = model.vocabulary.encode(caption.tokens)
     with torch.inference_mode():
-        features = model.encode(model.encoder.preprocess(pictures[0]).unsqueeze(0))
-        logits = model.decoder(features, torch.tensor([[[1, *ids]]]))[0][0, 0]
+        seen = model.encode(model.encoder.preprocess(pictures[0]).unsqueeze(0))
+        logits = model.decoder(seen, torch.tensor([[[1, *ids]]]))[0][0, 0]
         logits[:, [0, 1, 3]] = -math.inf
     targets = torch.tensor([*ids, 2])[: len(logits)]
     steps = len(ids) + (len(ids) < model.max_length + 1)
@@ -54,9 +63,9 @@ def test_the_log_probability_is_that_of_teacher_forcing(captioner, pictures):
     assert caption.log_prob == pytest.approx(total, abs=1e-3)
 
 
-def test_bf16_says_nearly_the_same(model_folder, pictures):
-    half = Captioner.from_pretrained(model_folder, device="cpu", precision="bf16").caption(pictures)
-    full = Captioner.from_pretrained(model_folder, device="cpu", precision="fp32").caption(pictures)
+def test_bf16_says_nearly_the_same(folder, pictures):
+    half = Captioner.from_pretrained(folder, device="cpu", precision="bf16").caption(pictures)
+    full = Captioner.from_pretrained(folder, device="cpu", precision="fp32").caption(pictures)
     assert [c.log_prob for c in half] == pytest.approx([c.log_prob for c in full], abs=0.3)
 
 
@@ -84,6 +93,8 @@ def test_attention_is_a_map_a_word_and_is_drawn(captioner, pictures, tmp_path):
     maps = captioner.attention(pictures[0], caption)
     assert maps.shape == (len(caption.tokens), 2, 2)
     torch.testing.assert_close(maps.sum((1, 2)), torch.ones(len(maps)))
+    other = replace(caption, tokens=("a", "wug", "that", "is", "red"))  # not its own, with an unknown word
+    torch.testing.assert_close(captioner.attention(pictures[0], other).sum((1, 2)), torch.ones(5))
     draw_attention(pictures[0], caption.text, caption.tokens, maps, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as drawn:
         assert drawn.width > 500
@@ -116,7 +127,7 @@ def test_preprocessing_of_path_and_picture_is_bit_equal(captioner, tmp_path):
 
 
 def test_an_ensemble_averages_probabilities(pictures):
-    first, second = tiny_model("updown"), tiny_model("show_attend_tell")
+    first, second = tiny_model("updown", concepts=3), tiny_model("between", concepts=2, score="dot")
     with torch.no_grad():
         for parameter in second.decoder.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
@@ -125,13 +136,13 @@ def test_an_ensemble_averages_probabilities(pictures):
     assert [c.text for c in alone] == [c.text for c in twice]
     assert [c.log_prob for c in alone] == pytest.approx([c.log_prob for c in twice], abs=1e-4)
     both = Captioner([first, second], "cpu", "fp32")
-    features = both.ensemble.encode(torch.stack([first.encoder.preprocess(p) for p in pictures[:2]]))
+    seen = both.ensemble.encode(torch.stack([first.encoder.preprocess(p) for p in pictures[:2]]))
     tokens, each = torch.tensor([1, 1]), []
     with torch.inference_mode():
-        memory = both.ensemble.remember(features)
+        memory = both.ensemble.remember(seen)
         mean, _ = both.ensemble.step(tokens, both.ensemble.init_state(memory), memory)
-        for model, grid in zip((first, second), features, strict=True):
-            own = model.decoder.remember(grid)
+        for model, one in zip((first, second), seen, strict=True):
+            own = model.decoder.remember(one)
             each.append(model.decoder.step(tokens, model.decoder.init_state(own), own)[0].softmax(-1))
     torch.testing.assert_close(mean.exp(), torch.stack(each).mean(0))
     caption = both.caption(pictures[:1])[0]
@@ -150,3 +161,14 @@ def test_models_that_do_not_go_together_are_refused():
         Captioner([tiny_model(), wide])
     with pytest.raises(UsageError, match="no model given"):
         Captioner([])
+
+
+def test_a_word_that_was_copied_has_a_map_of_the_grid_too(pictures):
+    """The concept explains it far better than any place: the places share what is left."""
+    model = tiny_model("between", concepts=3, score="dot")
+    with torch.no_grad():
+        model.decoder.copy.weight.mul_(1000)
+        model.decoder.deep_output.weight.mul_(100)
+    captioner = Captioner(model, "cpu", "fp32")
+    caption = replace(captioner.caption(pictures[:1])[0], tokens=("dog", "cat", "elephant", "dogs"))
+    torch.testing.assert_close(captioner.attention(pictures[0], caption).sum((1, 2)), torch.ones(4))

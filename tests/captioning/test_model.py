@@ -1,37 +1,70 @@
+from itertools import product
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from captioning.model import DECODERS, CaptionModel, DecoderConfig
+from captioning.concepts import Seen
+from captioning.model import DECODERS, AttendingDecoder, CaptionModel, DecoderConfig
 from common.encoder import Encoder
 from common.search import reorder
-from common.text import BOS, PAD, Vocabulary
-from tests.conftest import TINY_ENCODER, tiny_model
+from common.text import BOS, EOS, PAD, UNK, Vocabulary
+from tests.conftest import CONCEPTS, TINY_ENCODER, tiny_model
 
-KINDS = pytest.mark.parametrize("kind", ["show_tell", "show_attend_tell", "att2in", "updown"])
-CELLS = pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-PAIRS = pytest.mark.parametrize(
+KINDS = pytest.mark.parametrize(
+    ("kind", "concepts", "score"),
+    [
+        (kind, concepts, score)
+        for kind, concepts, score in product(DECODERS, (0, 3), ("additive", "dot"))
+        if score == "additive" or issubclass(DECODERS[kind], AttendingDecoder)
+    ],
+)
+CELLS = pytest.mark.parametrize(
     ("kind", "cell"),
     [(k, c) for k in DECODERS for c in ("lstm", "gru", "rnn") if k != "att2in" or c == "lstm"],
 )
+CONCEPT_COUNTS = pytest.mark.parametrize("concepts", [0, 3])
 
 
 def batch(model, images=3, captions=2, steps=5):
+    """What is seen of random grids, with `CONCEPTS` in them, and random tokens."""
     generator = torch.Generator().manual_seed(1)
-    features = torch.rand(images, 4, model.encoder.out_channels, generator=generator)
+    grid = torch.rand(images, 4, model.encoder.out_channels, generator=generator)
     tokens = torch.randint(4, len(model.vocabulary), (images, captions, steps), generator=generator)
     tokens[..., 0] = BOS
-    return features, tokens
+    return with_concepts(model, grid), tokens
 
 
-@PAIRS
-def test_teacher_forcing_equals_the_loop_over_step(kind, cell):
-    decoder = tiny_model(kind, cell).decoder
-    features, tokens = batch(tiny_model(kind, cell))
-    logits, weights = decoder(features, tokens)
-    assert logits.shape == (3, 2, 5, decoder.output.out_features)
-    assert weights.shape == (3, 2, 5, 0 if kind == "show_tell" else 4)
-    memory = decoder.remember(features)
+def with_concepts(model, grid):
+    words = torch.tensor(model.vocabulary.encode(CONCEPTS[: model.config.concepts]), dtype=torch.long)
+    scores = torch.tensor([0.8, 0.5, 0.1])[: model.config.concepts]
+    return Seen(grid, words.expand(len(grid), -1), scores.expand(len(grid), -1))
+
+
+def rows(seen, chosen):
+    return Seen(*(field[chosen] for field in seen))
+
+
+@CELLS
+@CONCEPT_COUNTS
+def test_teacher_forcing_equals_the_loop_over_step(kind, cell, concepts):
+    model = tiny_model(kind, cell, concepts=concepts)
+    seen, tokens = batch(model)
+    check_teacher_forcing(model.decoder, seen, tokens)
+
+
+@KINDS
+def test_teacher_forcing_equals_the_loop_for_every_score(kind, concepts, score):
+    model = tiny_model(kind, concepts=concepts, score=score)
+    check_teacher_forcing(model.decoder, *batch(model))
+
+
+def check_teacher_forcing(decoder, seen, tokens):
+    logits, weights = decoder(seen, tokens)
+    places = 4 + decoder.concepts if isinstance(decoder, AttendingDecoder) else 0
+    assert logits.shape == (3, 2, 5, len(decoder.embedding.weight))
+    assert weights.shape == (3, 2, 5, places)
+    memory = decoder.remember(seen)
     state = decoder.init_state(memory)
     state = reorder(state, torch.tensor([0, 0, 1, 1, 2, 2]))
     for t in range(5):
@@ -39,63 +72,251 @@ def test_teacher_forcing_equals_the_loop_over_step(kind, cell):
         torch.testing.assert_close(step_logits.view(3, 2, -1), logits[:, :, t])
 
 
-@PAIRS
-def test_every_parameter_gets_a_finite_gradient(kind, cell):
-    model = tiny_model(kind, cell)
-    features, tokens = batch(model)
-    model.decoder(features, tokens)[0].logsumexp(-1).mean().backward()
-    for name, parameter in model.decoder.named_parameters():
+@CELLS
+@CONCEPT_COUNTS
+def test_every_parameter_gets_a_finite_gradient(kind, cell, concepts):
+    model = tiny_model(kind, cell, concepts=concepts, score="dot" if cell == "gru" else "additive")
+    seen, tokens = batch(model)
+    decoder = model.decoder
+    memory = decoder.remember(seen)
+    output, _ = decoder.unroll(memory, tokens[..., :-1])
+    decoder.loss(output.flatten(1, 2), memory, tokens[..., 1:].flatten(1)).backward()
+    for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().sum() > 0, name
 
 
 @KINDS
-def test_padding_and_neighbours_change_nothing(kind):
-    model = tiny_model(kind)
-    features, tokens = batch(model)
-    together, _ = model.decoder(features, tokens)
+def test_the_loss_is_cross_entropy_of_the_logits(kind, concepts, score):
+    model = tiny_model(kind, concepts=concepts, score=score)
+    decoder = model.decoder
+    seen, tokens = batch(model)
+    tokens[0, 1, 3:] = PAD
+    advantage = torch.tensor([[1.0, -0.5], [0.2, 0.0], [3.0, 1.0]])
+    memory = decoder.remember(seen)
+    output, _ = decoder.unroll(memory, tokens[..., :-1])
+    targets = tokens[..., 1:]
+    each = advantage[..., None].expand_as(targets).flatten(1)
+    found = decoder.loss(output.flatten(1, 2), memory, targets.flatten(1), 0.1, each)
+    logits, _ = decoder(seen, tokens[..., :-1])
+    loss = F.cross_entropy(
+        logits.flatten(0, 2), targets.flatten(), ignore_index=PAD, reduction="none", label_smoothing=0.1
+    )
+    torch.testing.assert_close(found, loss @ each.flatten())
+
+
+@KINDS
+def test_padding_and_neighbours_change_nothing(kind, concepts, score):
+    model = tiny_model(kind, concepts=concepts, score=score)
+    seen, tokens = batch(model)
+    together, _ = model.decoder(seen, tokens)
     padded = torch.cat([tokens, torch.full((3, 2, 4), PAD)], dim=-1)
-    torch.testing.assert_close(model.decoder(features, padded)[0][:, :, :5], together)
+    torch.testing.assert_close(model.decoder(seen, padded)[0][:, :, :5], together)
     for n in range(3):
         for k in range(2):
-            alone, _ = model.decoder(features[n : n + 1], tokens[n : n + 1, k : k + 1])
+            alone, _ = model.decoder(rows(seen, [n]), tokens[n : n + 1, k : k + 1])
             torch.testing.assert_close(alone[0, 0], together[n, k])
 
 
-@PAIRS
-def test_one_batch_can_be_learnt_by_heart(kind, cell):
-    model = tiny_model(kind, cell)
+@pytest.mark.parametrize(
+    ("kind", "cell", "concepts", "score"),
+    [(k, "lstm", 3, "dot") for k in DECODERS]
+    + [(k, c, 0, "additive") for k in DECODERS for c in ("gru", "rnn") if k != "att2in"],
+)
+def test_one_batch_can_be_learnt_by_heart(kind, cell, concepts, score):
+    model = tiny_model(kind, cell, concepts=concepts, score=score)
     decoder = model.decoder.train()
-    features, tokens = batch(model, captions=1)  # two captions of one picture could not both be certain
-    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.01)
-    for _ in range(200):
-        logits, _ = decoder(features, tokens[..., :-1])
-        loss = F.cross_entropy(logits.flatten(0, 2), tokens[..., 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss < 0.1
+    seen, tokens = batch(model, captions=1)  # two captions of one picture could not both be certain
+    learn(decoder, seen, tokens)
+    logits, _ = decoder(seen, tokens[..., :-1])
+    assert F.cross_entropy(logits.flatten(0, 2), tokens[..., 1:].flatten()) < 0.1
     assert (logits.argmax(-1) == tokens[..., 1:]).all()
 
 
-def test_attention_weights_are_distributions_that_depend_on_the_picture():
-    model = tiny_model()
-    features, tokens = batch(model)
-    _, weights = model.decoder(features, tokens)
+def learn(decoder, seen, tokens, steps=150):
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.01)
+    for _ in range(steps):
+        memory = decoder.remember(seen)
+        output, _ = decoder.unroll(memory, tokens[..., :-1])
+        loss = decoder.loss(output.flatten(1, 2), memory, tokens[..., 1:].flatten(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+@KINDS
+def test_sampled_words_take_the_place_of_tokens(kind, concepts, score):
+    model = tiny_model(kind, concepts=concepts, score=score)
+    seen, tokens = batch(model)
+    torch.manual_seed(0)
+    forced, sampled = model.decoder(seen, tokens)[0], model.decoder(seen, tokens, sampled=1.0)[0]
+    torch.testing.assert_close(sampled[:, :, 0], forced[:, :, 0])  # the begin is always read
+    assert not torch.allclose(sampled, forced)
+
+
+@pytest.mark.parametrize("kind", [k for k in DECODERS if k != "show_tell"])
+@pytest.mark.parametrize("score", ["additive", "dot"])
+@CONCEPT_COUNTS
+def test_attention_weights_are_distributions_that_depend_on_the_picture(kind, score, concepts):
+    model = tiny_model(kind, concepts=concepts, score=score)
+    seen, tokens = batch(model)
+    _, weights = model.decoder(seen, tokens)
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 2, 5))
     assert not torch.allclose(weights[0], weights[1])
 
 
 @KINDS
-def test_the_picture_matters(kind):
-    model = tiny_model(kind)
-    features, tokens = batch(model)
-    assert not torch.allclose(model.decoder(features, tokens)[0], model.decoder(features * 2, tokens)[0])
+def test_the_picture_matters(kind, concepts, score):
+    model = tiny_model(kind, concepts=concepts, score=score)
+    seen, tokens = batch(model)
+    logits = model.decoder(seen, tokens)[0]
+    assert not torch.allclose(logits, model.decoder(seen._replace(grid=2 * seen.grid), tokens)[0])
+    if concepts:
+        assert not torch.allclose(logits, model.decoder(seen._replace(scores=seen.scores / 2), tokens)[0])
+        other = seen._replace(words=seen.words.flip(1))
+        assert not torch.allclose(logits, model.decoder(other, tokens)[0])
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_a_copied_concept_raises_its_own_word_and_its_plural_alone(kind):
+    model = tiny_model(kind, concepts=3)
+    decoder = model.decoder
+    memory = decoder.remember(batch(model)[0])
+    output = torch.randn(3, 2, 16)
+    copies = torch.zeros_like(memory.copies)
+    copies[:, 1] = output[:, 0]  # the first row says the second concept, "cat"
+    copies[:, 3] = output[:, 0]  # and the plural of the first, "dogs"
+    logits = decoder.logits(output, memory._replace(copies=copies)).view(3, 2, -1)
+    plain = decoder.logits(output, memory._replace(copies=torch.zeros_like(copies))).view(3, 2, -1)
+    cat, dogs = model.vocabulary.encode(["cat", "dogs"])
+    gained = (logits - plain)[:, 0]
+    expected = (output[:, 0] ** 2).sum(-1)
+    torch.testing.assert_close(gained[:, cat], expected)
+    torch.testing.assert_close(gained[:, dogs], expected)
+    others = [i for i in range(len(model.vocabulary)) if i not in (cat, dogs)]
+    assert not gained[:, others].any()
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_without_a_concept_nothing_is_copied(kind):
+    """Slots of a picture where nothing is recognised are `PAD`; they raise no word."""
+    model = tiny_model(kind, concepts=3)
+    seen, tokens = batch(model)
+    nothing = seen._replace(words=torch.full_like(seen.words, PAD), scores=torch.zeros_like(seen.scores))
+    memory = model.decoder.remember(nothing)
+    output, _ = model.decoder.unroll(memory, tokens)
+    logits = model.decoder.logits(output.flatten(1, 2), memory)
+    plain = F.linear(output, model.decoder.embedding.weight, model.decoder.output_bias).flatten(0, 2)
+    torch.testing.assert_close(logits[:, 1:], plain[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("kind", "score", "concepts"),
+    [("between", "dot", 3), ("between", "additive", 0), ("show_attend_tell", "additive", 3),
+     ("att2in", "dot", 3), ("updown", "dot", 0)],
+)  # fmt: skip
+def test_sources_point_at_the_place_that_explains_the_word(kind, score, concepts):
+    """One place of each grid carries a direction that stands for a word; the others are noise."""
+    model = tiny_model(kind, concepts=concepts, score=score)
+    decoder = model.decoder.train()
+    names = model.vocabulary.encode(["red", "green", "blue", "yellow"])
+    generator = torch.Generator().manual_seed(1)
+    grid = 0.05 * torch.rand(16, 4, model.encoder.out_channels, generator=generator)
+    places, said = torch.arange(16) // 4, torch.arange(16) % 4
+    for n in range(16):
+        grid[n, places[n], said[n]] += 3.0
+    seen = with_concepts(model, grid)
+    tokens = torch.tensor([[[BOS, names[i], EOS]] for i in said.tolist()])
+    learn(decoder, seen, tokens)
+    decoder.eval()
+    memory = decoder.remember(seen)
+    right = 0
+    for n in range(16):
+        one = type(memory)(*(field[n : n + 1] for field in memory))
+        found = decoder.sources(one, [names[said[n]], EOS])
+        assert found.shape == (2, 4 + concepts)
+        torch.testing.assert_close(found.sum(-1), torch.ones(2))
+        grid = decoder.sources(one, [names[said[n]], EOS], among=4)
+        torch.testing.assert_close(grid, found[:, :4] / found[:, :4].sum(-1, keepdim=True))
+        right += int(found[0].argmax() == places[n])
+    assert right >= 12  # chance is 4
+    assert decoder.sources(one, []).shape == (0, 4 + concepts)
+    assert decoder.sources(one, [], among=4).shape == (0, 4)
+
+
+@CONCEPT_COUNTS
+def test_with_vocabulary_keeps_what_is_known(concepts):
+    model = tiny_model("between", concepts=concepts)
+    model.info = {"data": "shapes"}
+    with torch.no_grad():
+        model.decoder.output_bias.copy_(torch.linspace(-2, 2, len(model.vocabulary)))
+    new = Vocabulary(["wug", *reversed(model.vocabulary.to_list()), "horse"])
+    grown = model.with_vocabulary(new)
+    old, kept = model.vocabulary.words, new.encode(model.vocabulary.words[4:])
+    kept = [0, 1, 2, 3, *kept]
+    assert UNK not in kept[4:]
+    assert torch.equal(grown.decoder.embedding.weight[kept], model.decoder.embedding.weight)
+    assert torch.equal(grown.decoder.output_bias[kept], model.decoder.output_bias)
+    added = new.encode(["wug", "horse"])
+    assert (grown.decoder.output_bias[added] == -2).all()
+    assert not torch.equal(*grown.decoder.embedding.weight[added])
+    assert (grown.info, grown.training) == (model.info, model.training)
+    # what was said of a picture before is said of it still
+    images = torch.rand(2, 3, 64, 64)
+    tokens = torch.randint(4, len(old), (2, 1, 5))
+    before, _ = model.decoder(model.encode(images), tokens)
+    after, _ = grown.decoder(grown.encode(images), torch.tensor(kept)[tokens])
+    if not concepts:  # with them, the classifier may now find a horse in place of another word
+        torch.testing.assert_close(after[..., kept], before)
+        return
+    seen = model.encode(images)
+    same = seen._replace(words=torch.tensor(kept)[seen.words])
+    after, _ = grown.decoder(same, torch.tensor(kept)[tokens])
+    torch.testing.assert_close(after[..., kept], before)
+    assert (grown.classifier.words == new.index("horse")).any()
+    assert torch.equal(grown.classifier.weight, model.classifier.weight)
+
+
+def test_with_vocabulary_keeps_the_tags_that_it_knows():
+    config = DecoderConfig("between", "lstm", 32, 16, 24, 8, concepts=3, tags=3)
+    words = Vocabulary(["run", "dog", "jump"])
+    model = CaptionModel(Encoder(TINY_ENCODER, 64).freeze(), config, words, 8).eval()
+    model.classifier.tags.copy_(torch.tensor(words.encode(["jump", "run", "dog"])))
+    model.classifier.tag_bias.copy_(torch.tensor([2.0, 1.0, 0.0]))
+    new = Vocabulary(["wug", "dog", "jump"])
+    grown = model.with_vocabulary(new)
+    assert grown.classifier.tags.tolist() == [new.index("jump"), PAD, new.index("dog")]
+    (seen,) = grown.encode(torch.rand(1, 3, 64, 64)).words.tolist()
+    assert new.decode(seen) == ["jump", "dog"]
+    assert seen[2] == PAD
+
+
+def test_with_vocabulary_may_know_nothing_of_the_old_words():
+    model = tiny_model("between", concepts=3)
+    other = model.with_vocabulary(Vocabulary(["un", "chat"]))
+    assert torch.equal(other.decoder.embedding.weight[:4], model.decoder.embedding.weight[:4])
+    seen = other.encode(torch.rand(2, 3, 64, 64))
+    assert not seen.words.any()
+    logits, _ = other.decoder(seen, torch.tensor([[[BOS, 4, 5]]] * 2))
+    assert logits.shape == (2, 1, 3, 6)
+    assert logits.isfinite().all()
+
+
+@CONCEPT_COUNTS
+def test_a_model_comes_back_from_its_folder(tmp_path, concepts):
+    model = tiny_model("between", concepts=concepts, score="dot")
+    model.save_pretrained(tmp_path)
+    again = CaptionModel.from_pretrained(tmp_path)
+    images, tokens = torch.rand(2, 3, 64, 64), torch.full((2, 1, 3), 5)
+    seen, same = model.encode(images), again.encode(images)
+    assert all(torch.equal(a, b) for a, b in zip(seen, same, strict=True))
+    assert seen.words.shape == (2, concepts)
+    torch.testing.assert_close(model.decoder(seen, tokens)[0], again.decoder(same, tokens)[0])
 
 
 def test_the_encoder_is_frozen_in_training():
-    model = tiny_model().train()
+    model = tiny_model(concepts=3).train()
     assert model.decoder.training
     assert not model.encoder.training
     assert {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad} == {"decoder"}

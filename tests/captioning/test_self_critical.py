@@ -18,9 +18,11 @@ IMAGES = [
 
 @pytest.fixture
 def system(monkeypatch):
-    def build(baseline):
+    def build(baseline, kind="updown", concepts=0):
         config = SimpleNamespace(learning_rate=1e-3, epochs=1)
-        system = SelfCriticalSystem(IMAGES, baseline, 2, tiny_model("updown"), config, IMAGES, 0.1)
+        system = SelfCriticalSystem(
+            IMAGES, baseline, 2, tiny_model(kind, concepts=concepts), config, IMAGES, 0.1
+        )
         monkeypatch.setattr(system, "log", lambda *_, **__: None)
         system.on_train_epoch_start()
         return system
@@ -28,9 +30,11 @@ def system(monkeypatch):
     return build
 
 
-@pytest.mark.parametrize("baseline", ["mean", "greedy"])
-def test_a_step_favours_the_better_caption(system, monkeypatch, baseline):
-    system = system(baseline)
+@pytest.mark.parametrize(
+    ("baseline", "kind", "concepts"), [("mean", "updown", 0), ("greedy", "updown", 3), ("mean", "between", 3)]
+)
+def test_a_step_favours_the_better_caption(system, monkeypatch, baseline, kind, concepts):
+    system = system(baseline, kind, concepts)
     words = system.vocabulary
     good = [[*words.encode(tokenize(image.captions[0])), EOS] for image in IMAGES]
     bad = [words.encode(["there", "there"])] * 3
@@ -38,11 +42,11 @@ def test_a_step_favours_the_better_caption(system, monkeypatch, baseline):
     middling = [[*words.encode(["a", "red"]), EOS]] * 3
     monkeypatch.setattr(system, "_draw", lambda state, memory, t: drawn if t else middling)
     features = torch.rand(3, 4, system.decoder.project.in_features)
-    batch = CaptionBatch(features, torch.zeros(3, 1, 2, dtype=torch.long), [0, 1, 2])
+    batch = CaptionBatch(features, torch.zeros(3, 1, 2, dtype=torch.long), [0, 1, 2], torch.zeros(3, 0))
 
     def log_probs(captions):
         tokens = torch.tensor([[[BOS, *ids]] for ids in captions])
-        logits, _ = system.decoder(features, tokens[..., :-1])
+        logits, _ = system.decoder(system.see(features), tokens[..., :-1])
         chosen = logits.log_softmax(-1).gather(-1, tokens[..., 1:, None])
         return chosen.sum().item()
 
@@ -68,14 +72,15 @@ def test_the_loss_leaves_a_caption_out_of_its_own_baseline(system, monkeypatch):
     monkeypatch.setattr(system, "_draw", lambda state, memory, t: drawn)
     monkeypatch.setattr(system, "_rewards", lambda ids, captions: rewards.flatten())
     features = torch.rand(3, 4, system.decoder.project.in_features)
-    batch = CaptionBatch(features, torch.zeros(3, 1, 2, dtype=torch.long), [0, 1, 2])
+    batch = CaptionBatch(features, torch.zeros(3, 1, 2, dtype=torch.long), [0, 1, 2], torch.zeros(3, 0))
     loss = system.training_step(batch, 0).item()
     system.decoder.eval()
     expected = 0.0
     for row, ids in enumerate(drawn):
         image, caption = divmod(row, 3)
         tokens = torch.tensor([[[BOS, *ids]]])
-        logits, _ = system.decoder(features[image : image + 1], tokens[..., :-1])
+        seen = system.see(features[image : image + 1])
+        logits, _ = system.decoder(seen, tokens[..., :-1])
         log_prob = logits.log_softmax(-1).gather(-1, tokens[..., 1:, None]).sum().item()
         others = [rewards[image, k].item() for k in range(3) if k != caption]
         expected -= (rewards[image, caption].item() - sum(others) / 2) * log_prob

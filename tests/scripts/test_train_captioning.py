@@ -12,7 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from captioning import Captioner
-from tests.conftest import SCRIPTS, TINY_ENCODER
+from captioning.model import CaptionModel
+from common.encoder import Encoder
+from common.text import EOS
+from tests.conftest import CONCEPTS, SCRIPTS, TINY_ENCODER, random_classifier, shape_picture, tiny_model
 
 SCRIPT = SCRIPTS / "train_captioning.py"
 
@@ -26,6 +29,47 @@ def flags(shapes, encoder_weights, tmp_path):
         "--workers", 0, "--precision", "fp32", "--device", "cpu", "--max-length", 8,
         "--cache", tmp_path / "cache",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def concept_flags(flags, encoder_weights, monkeypatch):
+    """The same with an encoder that brings a classifier, as those of the weights packages do."""
+    tiny = Encoder.pretrained
+
+    def pretrained(name, image_size=0, weights=None):
+        return tiny(name, image_size, weights or str(encoder_weights))
+
+    monkeypatch.setattr(Encoder, "pretrained", pretrained)
+    monkeypatch.setattr(Encoder, "classifier", random_classifier)
+    at = flags.index("--encoder-weights")
+    return [*flags[:at], *flags[at + 2 :], "--concepts", 3]
+
+
+@pytest.fixture
+def animals(shapes, tmp_path):
+    """The shapes, with captions that say words of the classifier."""
+    data = shutil.copytree(shapes, tmp_path / "animals")
+    for file in (data / "annotations").iterdir():
+        text = file.read_text().replace("circle", "dog").replace("square", "cat")
+        file.write_text(text)
+    return data
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Photos of one's own: twelve of something with a made-up name, and two further ones in val."""
+    data = tmp_path / "own"
+    data.mkdir()
+    for part, count in (("train", 12), ("val", 2)):
+        lines = []
+        for i in range(count):
+            picture = shape_picture("yellow", "square", seed=100 * count + i)
+            picture.paste((160, 40, 170), (0, 44, 64, 64))
+            picture.save(data / f"{part}{i}.png")
+            captions = ["A wug.", "There is a wug on grey.", "A wug that is purple."]
+            lines.append(json.dumps({"image": f"{part}{i}.png", "captions": captions}))
+        (data / f"{part}.jsonl").write_text("\n".join(lines))
+    return data
 
 
 def start(*arguments, **options):
@@ -59,9 +103,8 @@ def weights(run):
 @pytest.mark.slow
 def test_a_run_leaves_a_whole_folder_and_learns(script, flags, tmp_path):
     run = tmp_path / "run"
-    result = script(
-        "train_captioning.py", *flags, "--out", run, "--epochs", 40, "--learning-rate", 0.01, "--dropout", 0.1
-    )
+    result = script("train_captioning.py", *flags, "--out", run, "--epochs", 40, "--learning-rate", 0.01,
+                    "--dropout", 0.1, "--patience", 0)  # fmt: skip
     assert result.code == 0, result.err
     assert "train: 32 images, 96 captions" in result.out
     assert "epoch 1/40" in result.out
@@ -110,7 +153,7 @@ def test_show_tell_with_other_cells(script, flags, tmp_path, cell):
     )
     assert result.code == 0
     model = Captioner.from_pretrained(tmp_path / "run").model
-    assert (model.config.kind, model.config.cell) == ("show_tell", cell)
+    assert (model.config.decoder, model.config.cell) == ("show_tell", cell)
 
 
 @pytest.mark.slow
@@ -251,7 +294,7 @@ def test_self_critical_training_raises_the_reward(script, flags, trained, tmp_pa
     rewards = [row["reward"] for row in history(run)]
     assert max(rewards[-5:]) > rewards[0] + 15
     assert "rewards took" in done.out
-    assert Captioner.from_pretrained(run).model.config.kind == "updown"
+    assert Captioner.from_pretrained(run).model.config.decoder == "updown"
 
 
 @pytest.mark.slow
@@ -301,3 +344,201 @@ def test_flags_that_do_not_go_together(script, flags, tmp_path, more, message):
     done = script("train_captioning.py", *flags, "--out", tmp_path / "run", *more)
     assert (done.code, message in done.err) == (2, True), done.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def concept_model(tmp_path):
+    folder = tmp_path / "concept_model"
+    tiny_model("between", concepts=3, score="dot").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def text(tmp_path):
+    file = tmp_path / "text.txt"
+    file.write_text("A big elephant.\nTwo elephants on grey.\n1234\nThe elephant is red.\n" * 4)
+    return file
+
+
+def test_with_concepts_pairs_and_text_it_learns(script, concept_flags, animals, text, tmp_path):
+    run = tmp_path / "run"
+    done = script("train_captioning.py", *concept_flags, "--data", animals, "--out", run,
+                  "--decoder", "between", "--score", "dot", "--exchanged", 0.3, "--paired", 0.3,
+                  "--text", text, "--epochs", 25,
+                  "--learning-rate", 0.01, "--dropout", 0.1, "--patience", 0)  # fmt: skip
+    assert done.code == 0, done.err
+    assert "12 sentences from" in done.out
+    assert "concepts are off" not in done.out
+    rows = history(run)
+    assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
+    assert max(row["cider_d"] for row in rows) > 60
+    model = CaptionModel.from_pretrained(run)
+    assert (model.config.concepts, model.config.score, model.config.decoder) == (3, "dot", "between")
+    assert "elephants" in model.vocabulary  # from the text alone
+    assert torch.equal(model.classifier.weight, random_classifier(model.encoder)[0])
+    seen = model.encode(torch.rand(1, 3, 64, 64))
+    words = [*CONCEPTS, *model.vocabulary.decode(model.classifier.tags.tolist())]
+    assert set(model.vocabulary.decode(seen.words[0].tolist())) <= set(words)
+    assert seen.scores.any()
+
+
+def test_self_critical_and_tuned_with_concepts(script, concept_flags, animals, tmp_path):
+    flags = [*concept_flags, "--data", animals, "--epochs", 1, "--patience", 0]
+    first = tmp_path / "xe"
+    assert script("train_captioning.py", *flags, "--out", first, "--decoder", "between").code == 0
+    before = CaptionModel.from_pretrained(first)
+    for name, more in (("tuned", ("--finetune-encoder", "--paired", 0.3)), ("scst", ("--self-critical",))):
+        done = script("train_captioning.py", *flags, "--out", tmp_path / name, "--init-from", first, *more)
+        assert done.code == 0, done.err
+        after = CaptionModel.from_pretrained(tmp_path / name)
+        assert torch.equal(after.classifier.weight, before.classifier.weight)
+        same = torch.equal(next(after.encoder.parameters()), next(before.encoder.parameters()))
+        assert same == (name == "scst")
+        assert history(tmp_path / name)[0]["train_loss"] == pytest.approx(0, abs=20)
+
+
+def test_killed_with_concepts_and_resumed_ends_at_the_same_weights(flags, concept_model, text, tmp_path):
+    flags = [
+        *flags,
+        "--init-from",
+        concept_model,
+        "--epochs",
+        4,
+        "--text",
+        text,
+        "--paired",
+        0.3,
+        "--exchanged",
+        0.5,
+    ]
+    out = finish(start(*flags, "--out", tmp_path / "whole"))
+    assert "epoch 4/4" in out, out
+    killed = start(*flags, "--out", tmp_path / "killed")
+    wait_for(tmp_path / "killed" / "last.ckpt", killed)
+    killed.send_signal(signal.SIGKILL)
+    finish(killed)
+    out = finish(start("--data", flags[1], "--out", tmp_path / "killed", "--resume"))
+    assert "epoch 4/4" in out, out
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+
+
+def test_an_encoder_without_a_classifier_says_that_concepts_are_off(script, flags, tmp_path):
+    done = script("train_captioning.py", *flags, "--out", tmp_path / "run", "--epochs", 1)
+    assert done.code == 0, done.err
+    assert f"encoder {TINY_ENCODER} brings no classifier: concepts are off" in done.out
+    model = CaptionModel.from_pretrained(tmp_path / "run")
+    assert model.config.concepts == 0
+    assert not any(name.startswith("classifier") for name in model.state_dict())
+    done = script("train_captioning.py", *flags, "--out", tmp_path / "quiet", "--epochs", 1, "--concepts", 0)
+    assert "concepts are off" not in done.out
+
+
+def test_captions_without_the_classifiers_words(script, concept_flags, tmp_path):
+    """Nothing can be recognised, in no picture."""
+    done = script(
+        "train_captioning.py", *concept_flags, "--tags", 0, "--out", tmp_path / "run", "--epochs", 2
+    )
+    assert done.code == 0, done.err
+    model = CaptionModel.from_pretrained(tmp_path / "run")
+    assert not model.encode(torch.rand(2, 3, 64, 64)).words.any()
+    assert Captioner(model, "cpu", "fp32").caption([shape_picture("red", "circle")])
+
+
+def test_own_photos_bring_their_words(script, flags, own, tmp_path):
+    run, known = tmp_path / "run", tmp_path / "known"
+    done = script("train_captioning.py", *flags, "--out", known, "--decoder", "between", "--score", "dot",
+                  "--epochs", 10, "--learning-rate", 0.01)  # fmt: skip
+    assert done.code == 0, done.err
+    done = script("train_captioning.py", *flags, "--data", own, "--out", run, "--init-from", known,
+                  "--epochs", 15, "--learning-rate", 0.01, "--batch-size", 4)  # fmt: skip
+    assert done.code == 0, done.err
+    assert "val: 2 images are too few" in done.out
+    assert len(history(run)) == 15  # CIDEr-D of two pictures with the same words is 0 throughout
+    old = CaptionModel.from_pretrained(known).vocabulary
+    assert f"words: {len(old) - 4} of {known}, 2 of the captions" in done.out
+    captioner = Captioner.from_pretrained(run, "cpu", "fp32")
+    assert captioner.model.vocabulary.to_list()[: len(old) - 4] == old.to_list()
+    captions = captioner.caption([own / "val0.png", own / "val1.png"])
+    assert all("wug" in caption.tokens for caption in captions), captions
+
+
+@pytest.mark.parametrize("words", ["keep", "new", "union"])
+def test_whose_words_are_kept(script, flags, own, concept_model, tmp_path, words):
+    run, new = tmp_path / "run", {"wug", "a", "there", "is", "on", "grey", "that", "purple"}
+    done = script("train_captioning.py", *flags, "--data", own, "--out", run, "--init-from", concept_model,
+                  "--words", words, "--epochs", 1)  # fmt: skip
+    assert done.code == 0, done.err
+    old = set(CaptionModel.from_pretrained(concept_model).vocabulary.to_list())
+    model = CaptionModel.from_pretrained(run)
+    assert set(model.vocabulary.to_list()) == {"keep": old, "new": new, "union": old | new}[words]
+    assert Captioner(model, "cpu", "fp32").caption([own / "val0.png"])
+
+
+def test_a_training_too_short_to_say_anything_says_so(script, flags, tmp_path):
+    silent = tiny_model()
+    with torch.no_grad():
+        silent.decoder.output_bias[EOS] = 30.0
+    silent.save_pretrained(tmp_path / "silent")
+    done = script("train_captioning.py", *flags, "--out", tmp_path / "run", "--epochs", 1,
+                  "--init-from", tmp_path / "silent")  # fmt: skip
+    assert done.code == 0, done.err
+    assert "the model says nothing of 100% of the val images: 4 steps are too few" in done.out
+    assert "--init-from" in done.out
+    done = script("train_captioning.py", *flags, "--out", tmp_path / "long", "--epochs", 30,
+                  "--learning-rate", 0.01, "--dropout", 0.1)  # fmt: skip
+    assert "says nothing" not in done.out
+
+
+def test_held_out_words_are_in_no_caption(script, flags, text, tmp_path):
+    run = tmp_path / "run"
+    text.write_text("Two circles.\n")
+    done = script("train_captioning.py", *flags, "--out", run, "--hold-out", "circle", "zebra",
+                  "--text", text, "--epochs", 1)  # fmt: skip
+    assert done.code == 0, done.err
+    assert "held out circle, zebra: 16 of 32 images" in done.out
+    model = CaptionModel.from_pretrained(run)
+    assert (model.info["images"], model.info["captions"]) == (16, 48)
+    assert "circle" not in model.vocabulary
+    assert "circles" in model.vocabulary  # text alone may have it
+    assert history(run)[0]["num_images"] == 8  # val keeps all
+    done = script("train_captioning.py", *flags, "--out", tmp_path / "none", "--hold-out", "circle", "square")
+    assert (done.code, "--hold-out circle square: no image of train is left" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        (b"", "holds no sentence"),
+        (b"a dog\nun caf\xe9\n", "not UTF-8 (byte 12)"),
+        (b"a dog sits " * 1_000_000, "holds no sentence"),
+    ],
+    ids=["gone", "empty", "Latin-1", "one line of 11 MB"],
+)
+def test_a_text_that_is_none(script, flags, tmp_path, content, message):
+    file = tmp_path / "odd.txt"
+    if content is not None:
+        file.write_bytes(content)
+    done = script("train_captioning.py", *flags, "--out", tmp_path / "run", "--text", file)
+    assert (done.code, message in done.err, str(file) in done.err) == (1, True, True), done.err
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("share", [0.01, 1.0])
+def test_text_without_concepts(script, flags, text, tmp_path, share):
+    done = script("train_captioning.py", *flags, "--out", tmp_path / "run", "--text", text, "--concepts", 0,
+                  "--text-share", share, "--epochs", 1)  # fmt: skip
+    assert done.code == 0, done.err
+    assert "elephant" in CaptionModel.from_pretrained(tmp_path / "run").vocabulary
+
+
+def test_a_val_part_of_one_thing_does_not_end_the_training(script, flags, own, tmp_path):
+    """All its pictures are captioned alike: CIDEr-D is 0 whatever is said, and chooses nothing."""
+    (own / "val.jsonl").write_text((own / "train.jsonl").read_text())
+    done = script("train_captioning.py", *flags, "--data", own, "--out", tmp_path / "run", "--epochs", 3,
+                  "--patience", 1)  # fmt: skip
+    assert done.code == 0, done.err
+    assert "val: 12 images are too few, or too much alike" in done.out
+    assert len(history(tmp_path / "run")) == 3
