@@ -143,7 +143,7 @@ class Classifier(nn.Module):
             for caption in each:
                 found = places[list(set(caption))]
                 row[found[found >= 0]] += 1 / len(each)
-        scale = features.std(dim=0) + 1e-3
+        scale = features.std(dim=0, correction=0) + 1e-3  # one image has no spread
         inputs, generator = features / scale, torch.Generator().manual_seed(0)
         with torch.enable_grad():
             weight = torch.zeros(inputs.shape[1], len(words), requires_grad=True)

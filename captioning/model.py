@@ -299,7 +299,8 @@ class ShowAttendTell(AttendingDecoder):
     def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
         super().__init__(config, channels, words)
         self.gate = nn.Linear(config.hidden_size, config.grid_size)
-        self.deep_output = nn.Linear(config.hidden_size + config.grid_size, config.embedding_size)
+        size = config.hidden_size + config.grid_size + config.embedding_size
+        self.deep_output = nn.Linear(size, config.embedding_size)
 
     @staticmethod
     def build_cell(config: DecoderConfig) -> nn.Module:
@@ -313,7 +314,7 @@ class ShowAttendTell(AttendingDecoder):
         context, weights = self.attention(state.hidden, memory.grid, memory.keys)
         context = torch.sigmoid(self.gate(state.hidden)) * context  # beta of section 4.2.1
         state = self.cell(torch.cat([embedded, context], dim=-1), state)
-        output = embedded + self.deep_output(torch.cat([state.hidden, context], dim=-1))  # eq. 7
+        output = self.deep_output(torch.cat([state.hidden, context, embedded], dim=-1))  # after eq. 7
         return output, state, weights
 
 

@@ -184,3 +184,10 @@ def test_change_is_nothing_for_what_was_recognised():
     assert abs(found.change(grid, before).item()) < 0.01 < change.item()
     change.backward()
     assert other.grad.abs().sum() > 0
+
+
+def test_tags_of_a_single_image_are_numbers():
+    classifier = Classifier(Vocabulary(["a", "dog", "runs"]), 5, 2, 2)
+    classifier.learn(torch.rand(1, 5), [[[4, 5, 6]]], [5, 6])
+    assert classifier.tag_weight.isfinite().all()
+    assert classifier.tag_bias.isfinite().all()

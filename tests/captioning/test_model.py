@@ -1,3 +1,4 @@
+import math
 from itertools import product
 
 import pytest
@@ -325,3 +326,19 @@ def test_the_encoder_is_frozen_in_training():
 def test_an_unknown_decoder_is_refused():
     with pytest.raises(ValueError, match="expected one of show_attend_tell, show_tell"):
         CaptionModel(Encoder(TINY_ENCODER), DecoderConfig("show_and_tell"), Vocabulary(["a"]), 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [(k, c) for k in DECODERS for c in ("lstm", "gru") if k != "att2in" or c == "lstm"],
+)
+def test_an_untrained_decoder_prefers_no_word(kind, cell):
+    """Its output layer shares the embedding's weights: the word before must not come back for that alone."""
+    torch.manual_seed(0)
+    sizes = DecoderConfig(kind, cell, 64, 256, 64, 32, 0.0, concepts=0)
+    decoder = DECODERS[kind](sizes, 8, 200).eval()
+    none = torch.zeros(3, 0)
+    seen = Seen(torch.rand(3, 4, 8), none.long(), none)
+    tokens = torch.randint(4, 200, (3, 2, 6))
+    loss = F.cross_entropy(decoder(seen, tokens)[0].flatten(0, 2), tokens.roll(1, -1).flatten())
+    assert abs(loss.item() - math.log(200)) < 1
