@@ -158,7 +158,10 @@ class Decoder(nn.Module):
     def copied(self, output: torch.Tensor, memory: Memory) -> tuple[torch.Tensor, torch.Tensor]:
         """output (N, J, E) -> what the logits of its concepts gain (N, J, 2 M), and their words."""
         copied = torch.bmm(output, memory.copies.transpose(1, 2).to(output.dtype))
-        return copied, memory.words[:, None].expand_as(copied)
+        words = memory.words[:, None].expand_as(copied)
+        return copied.masked_fill(
+            words == PAD, 0
+        ), words  # a concept without a plural, or less than M concepts
 
     def loss(
         self,
