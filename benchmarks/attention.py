@@ -8,7 +8,6 @@ picture, with a human caption of the left and then of the right one. For each co
 averaged over the words. Chance is 50 %.
 """
 
-import json
 import random
 import re
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from captioning.augmentation import FUNCTION_WORDS
 from captioning.captioner import Caption, Captioner
 from captioning.data import read_captions
 from common.cli import command_line, run
+from common.evaluation import show, write_report
 from common.images import load_image
 from common.text import tokenize
 
@@ -80,9 +80,8 @@ def measure(config: AttentionConfig) -> int:
         "seed": config.seed,
         "command": command_line(),
     }
-    print("\n".join(f"{name:18} {value}" for name, value in report.items()))
-    if config.report is not None:
-        config.report.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    show(report)
+    write_report(report, config.report)
     return 0
 
 

@@ -8,14 +8,14 @@ pictures and captions that say a word, which it may know from text alone. On val
 of its references says the word or its plural; F1 is that of the model's caption saying it.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from captioning.captioner import Captioner
-from captioning.concepts import plural
+from captioning.concepts import forms
 from captioning.data import read_captions
 from common.cli import command_line, run
+from common.evaluation import show, write_report
 from common.text import tokenize
 
 
@@ -47,8 +47,8 @@ def measure(config: NovelWordsConfig) -> int:
     scores: dict[str, float] = {}
     counts: dict[str, list[int]] = {}
     for word in config.words:
-        forms = {form for one in word.split(",") for form in (one, plural(one))}
-        said, true = ([bool(forms & words) for words in each] for each in (spoken, heard))
+        wanted = forms(word.split(","))
+        said, true = ([bool(wanted & words) for words in each] for each in (spoken, heard))
         hits = sum(s and t for s, t in zip(said, true, strict=True))
         counts[word] = [sum(true), sum(said), hits]
         scores[word] = round(2 * hits / max(1, sum(true) + sum(said)), 4)
@@ -62,9 +62,8 @@ def measure(config: NovelWordsConfig) -> int:
         "beam_size": config.beam_size,
         "command": command_line(),
     }
-    print("\n".join(f"{name:18} {value}" for name, value in report.items()))
-    if config.report is not None:
-        config.report.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    show(report)
+    write_report(report, config.report)
     return 0
 
 

@@ -74,6 +74,11 @@ _PLURALS = {
 }  # fmt: skip
 
 
+def forms(words: Iterable[str]) -> set[str]:
+    """The words and their plurals."""
+    return {form for word in words for form in (word, plural(word))}
+
+
 def plurals(vocabulary: Vocabulary) -> torch.Tensor:
     """(V,) number of each concept's plural, `PAD` for every other word and where the plural is unknown."""
     result = torch.full((len(vocabulary),), PAD)
@@ -209,15 +214,14 @@ class Classifier(nn.Module):
 
     def scores(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """features (N, L, C) of a grid (H, W) -> how sure each word of the vocabulary is seen (N, V)."""
+        classes, tags = self.classes(features)
         maps = F.linear(features.float(), self.weight.float(), self.bias.float())  # N, L, classes
-        whole = maps.mean(dim=1).softmax(dim=-1)
         maps = maps.transpose(1, 2).unflatten(2, grid)
         local = F.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)
         local = local.softmax(dim=1).amax(dim=(2, 3))
-        each = torch.sqrt(whole * local)  # N, classes
+        each = torch.sqrt(classes.softmax(dim=-1) * local)  # N, classes
         scores = each.new_zeros(len(each), self.size)
         scores.index_add_(1, self.words.flatten(), each.repeat_interleave(_WORDS, dim=1))
-        tags = torch.sigmoid(self.classes(features)[1])
-        scores[:, self.tags] = torch.maximum(scores[:, self.tags], tags)
+        scores[:, self.tags] = torch.maximum(scores[:, self.tags], tags.sigmoid())
         scores[:, PAD] = 0
         return scores.clamp_(max=1.0)

@@ -1,4 +1,4 @@
-"""Captioning models: `show_tell`, `show_attend_tell`, `att2in` and `updown`.
+"""Captioning models: `show_tell`, `show_attend_tell`, `att2in`, `updown` and `between`.
 
 Notation: N images, K captions or beams an image, R = N * K rows, T time steps, L = H * W grid places,
 M concepts an image, C encoder channels, G grid size, D hidden size, E embedding size, V words.
@@ -17,7 +17,7 @@ from captioning.loss import output_loss
 from common.attention import AdditiveAttention, DotAttention
 from common.encoder import Encoder
 from common.pretrained import PretrainedModel
-from common.recurrent import CellKind, CellState, Layer, RecurrentCell
+from common.recurrent import CellKind, CellState, Layer, RecurrentCell, open_forget_gate
 from common.search import reorder
 from common.text import BOS, PAD, Vocabulary
 
@@ -159,9 +159,8 @@ class Decoder(nn.Module):
         """output (N, J, E) -> what the logits of its concepts gain (N, J, 2 M), and their words."""
         copied = torch.bmm(output, memory.copies.transpose(1, 2).to(output.dtype))
         words = memory.words[:, None].expand_as(copied)
-        return copied.masked_fill(
-            words == PAD, 0
-        ), words  # a concept without a plural, or less than M concepts
+        # padding stands for a concept without a plural, and where fewer than M concepts were seen
+        return copied.masked_fill(words == PAD, 0), words
 
     def loss(
         self,
@@ -212,9 +211,7 @@ class Decoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loop over tokens (N, K, T) -> features for the output layer (N, K, T, E), attention weights."""
         images, captions, steps = tokens.shape
-        state = reorder(
-            self.init_state(memory), torch.arange(images, device=tokens.device).repeat_interleave(captions)
-        )
+        state = self._first_states(memory, captions)
         embedded = self.embed(tokens.flatten(0, 1))  # N, K, T -> R, T, E
         outputs: list[torch.Tensor] = []
         weights: list[torch.Tensor] = []
@@ -227,6 +224,11 @@ class Decoder(nn.Module):
             weights.append(attention)
         output = self.dropout(torch.stack(outputs, dim=1)).unflatten(0, (images, captions))
         return output, torch.stack(weights, dim=1).unflatten(0, (images, captions))
+
+    def _first_states(self, memory: Memory, captions: int) -> Any:
+        """The first state of each image, once for each of its K captions."""
+        images = torch.arange(len(memory.grid), device=memory.grid.device)
+        return reorder(self.init_state(memory), images.repeat_interleave(captions))
 
     def _draw_words(
         self, output: torch.Tensor, word: torch.Tensor, memory: Memory, share: float
@@ -336,8 +338,7 @@ class Att2inCell(nn.Module):
         self.inputs = nn.Linear(input_size, 5 * hidden_size)
         self.states = nn.Linear(hidden_size, 5 * hidden_size, bias=False)
         self.context = nn.Linear(context_size, 2 * hidden_size, bias=False)
-        with torch.no_grad():  # an open forget gate at the start (Jozefowicz et al. 2015, section 2)
-            self.inputs.bias[hidden_size : 2 * hidden_size].fill_(1.0)
+        open_forget_gate(self.inputs.bias, hidden_size)
 
     def forward(self, inputs: torch.Tensor, context: torch.Tensor, state: CellState) -> CellState:
         """inputs (R, E), context (R, G), state -> the next state."""
@@ -376,13 +377,22 @@ class Att2in(AttendingDecoder):
 
 
 class UpDownState(NamedTuple):
-    """What the two RNNs of `updown` remember."""
+    """What the two RNNs of `updown` and `between` remember."""
 
     looking: CellState
     speaking: CellState
 
 
-class UpDown(AttendingDecoder):
+class TwoLayers(AttendingDecoder):
+    """What the decoders with a looking and a speaking RNN share: both start from the picture."""
+
+    def init_state(self, memory: Memory) -> UpDownState:
+        """See `Decoder.init_state`."""
+        state = super().init_state(memory)
+        return UpDownState(state, state)
+
+
+class UpDown(TwoLayers):
     """One RNN looks, a second one speaks (Anderson et al. 2018, section 3.2), over the grid.
 
     The first reads the second's last state, the mean of the grid and the word before; its state asks the
@@ -400,11 +410,6 @@ class UpDown(AttendingDecoder):
         size = config.hidden_size + config.grid_size + config.embedding_size
         return RecurrentCell(config.cell, size, config.hidden_size)
 
-    def init_state(self, memory: Memory) -> UpDownState:
-        """See `Decoder.init_state`."""
-        state = super().init_state(memory)
-        return UpDownState(state, state)
-
     def advance(
         self, embedded: torch.Tensor, state: UpDownState, memory: Memory
     ) -> tuple[torch.Tensor, UpDownState, torch.Tensor]:
@@ -417,7 +422,7 @@ class UpDown(AttendingDecoder):
         return self.deep_output(speaking.hidden), UpDownState(looking, speaking), weights
 
 
-class Between(AttendingDecoder):
+class Between(TwoLayers):
     """Two RNN layers and the attention between them, with nothing fed back from the second to the first.
 
     The first layer reads the words, its state asks the attention, the second reads what was seen and the
@@ -436,11 +441,6 @@ class Between(AttendingDecoder):
     def build_cell(config: DecoderConfig) -> nn.Module:
         """See `Decoder.build_cell`."""
         return Layer(config.cell, config.embedding_size, config.hidden_size)
-
-    def init_state(self, memory: Memory) -> UpDownState:
-        """See `Decoder.init_state`."""
-        state = super().init_state(memory)
-        return UpDownState(state, state)
 
     def advance(
         self, embedded: torch.Tensor, state: UpDownState, memory: Memory
@@ -470,9 +470,7 @@ class Between(AttendingDecoder):
         if sampled:
             return super().unroll(memory, tokens, sampled)
         images, captions = tokens.shape[:2]
-        state = reorder(
-            self.init_state(memory), torch.arange(images, device=tokens.device).repeat_interleave(captions)
-        )
+        state = self._first_states(memory, captions)
         output, _, weights = self.run(self.embed(tokens.flatten(0, 1)), state, memory)
         return self.dropout(output).unflatten(0, (images, captions)), weights.unflatten(0, (images, captions))
 

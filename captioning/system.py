@@ -70,7 +70,7 @@ class CaptioningSystem(TrainingSystem):
     def on_fit_start(self) -> None:
         """Learn from the training images what the classifier finds in pictures."""
         train: CaptionDataset = self.trainer.datamodule.datasets["train"]  # type: ignore[attr-defined]
-        if train.recognised is not None:
+        if train.recognised is not None and (self.exchanged or self.sentences is not None):
             self.concepts = Concepts(self.vocabulary, self.tags, train.recognised, train.tokens)
 
     def training_step(self, batch: CaptionBatch, batch_index: int) -> torch.Tensor:

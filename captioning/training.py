@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from captioning.augmentation import FUNCTION_WORDS, numbered, read_sentences
-from captioning.concepts import plural
+from captioning.concepts import forms
 from captioning.data import CaptionDataset, CaptionedImage, Pictures, collate, read_captions
 from captioning.metrics import CiderD
 from captioning.model import CaptionModel, DecoderConfig
@@ -150,8 +150,8 @@ def _learn_tags(
 
 def without(images: list[CaptionedImage], words: Sequence[str]) -> list[CaptionedImage]:
     """The images none of whose captions says one of the words or its plural; prints how many."""
-    forms = {form for word in words for form in (word, plural(word))}
-    kept = [i for i in images if not any(forms & set(tokenize(caption)) for caption in i.captions)]
+    held = forms(words)
+    kept = [i for i in images if not any(held & set(tokenize(caption)) for caption in i.captions)]
     print(f"held out {', '.join(words)}: {len(images) - len(kept):,} of {len(images):,} images", flush=True)
     if not kept:
         raise UsageError(f"--hold-out {' '.join(words)}: no image of train is left")

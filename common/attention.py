@@ -7,49 +7,10 @@ import torch
 from torch import nn
 
 
-class AdditiveAttention(nn.Module):
-    """Soft attention of Bahdanau et al. 2015, as Xu et al. 2015 (eqs. 4, 5 and 13) use it over a picture.
-
-    score = v' tanh(W_g g + W_q q), weights = softmax over the L places, context = weighted mean of the grid.
+class _Attention(nn.Module):
+    """What both scores share: keys of the grid, queries, weights and context.
 
     Several rows may look at the same image: the grid is kept once an image and never repeated.
-
-    Args:
-        grid_size: C.
-        query_size: D.
-        attention_size: A.
-    """
-
-    def __init__(self, grid_size: int, query_size: int, attention_size: int) -> None:
-        super().__init__()
-        self.key = nn.Linear(grid_size, attention_size)
-        self.query = nn.Linear(query_size, attention_size, bias=False)
-        self.score = nn.Linear(attention_size, 1, bias=False)
-
-    def keys(self, grid: torch.Tensor) -> torch.Tensor:
-        """The grid's part of the score, computed once an image: (N, L, C) -> (N, L, A), fp32.
-
-        A CPU takes three times as long for tanh in bf16.
-        """
-        return self.key(grid).float()
-
-    def forward(
-        self, query: torch.Tensor, grid: torch.Tensor, keys: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """query (N*K, D), grid (N, L, C), keys (N, L, A) -> context (N*K, C), weights (N*K, L)."""
-        images = grid.shape[0]
-        asked = self.query(query).float().view(images, -1, 1, keys.shape[-1])  # N*K, A -> N, K, 1, A
-        mixed = (keys.unsqueeze(1) + asked).tanh_()  # N, K, L, A
-        scores = torch.matmul(mixed, self.score.weight[0].to(mixed.dtype))  # N, K, L
-        weights = scores.float().softmax(dim=-1)
-        context = torch.bmm(weights.to(grid.dtype), grid)  # N, K, L x N, L, C -> N, K, C
-        return context.flatten(0, 1), weights.flatten(0, 1)
-
-
-class DotAttention(nn.Module):
-    """Multiplicative attention (Luong et al. 2015, "general").
-
-    score = (W_q q) . (W_g g). A matrix product, several times as fast as the additive score.
 
     Args:
         grid_size: C.
@@ -66,12 +27,51 @@ class DotAttention(nn.Module):
         """The grid's part of the score, computed once an image: (N, L, C) -> (N, L, A)."""
         return self.key(grid)
 
+    def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """queries (N, K, A), keys (N, L, A) -> scores (N, K, L)."""
+        raise NotImplementedError
+
     def forward(
         self, query: torch.Tensor, grid: torch.Tensor, keys: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """query (N*K, D), grid (N, L, C), keys (N, L, A) -> context (N*K, C), weights (N*K, L)."""
         queries = self.query(query).unflatten(0, (len(grid), -1))  # N*K, A -> N, K, A
-        scores = torch.bmm(queries, keys.to(queries.dtype).transpose(1, 2))  # N, K, L
-        weights = scores.float().softmax(dim=-1)
+        weights = self.scores(queries, keys).float().softmax(dim=-1)
         context = torch.bmm(weights.to(grid.dtype), grid)  # N, K, L x N, L, C -> N, K, C
         return context.flatten(0, 1), weights.flatten(0, 1)
+
+
+class AdditiveAttention(_Attention):
+    """Soft attention of Bahdanau et al. 2015, as Xu et al. 2015 (eqs. 4, 5 and 13) use it over a picture.
+
+    score = v' tanh(W_g g + W_q q), weights = softmax over the L places, context = weighted mean of the grid.
+
+    Args:
+        grid_size: C.
+        query_size: D.
+        attention_size: A.
+    """
+
+    def __init__(self, grid_size: int, query_size: int, attention_size: int) -> None:
+        super().__init__(grid_size, query_size, attention_size)
+        self.score = nn.Linear(attention_size, 1, bias=False)
+
+    def keys(self, grid: torch.Tensor) -> torch.Tensor:
+        """See `_Attention.keys`; fp32, as a CPU takes three times as long for tanh in bf16."""
+        return super().keys(grid).float()
+
+    def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """See `_Attention.scores`."""
+        mixed = (keys.unsqueeze(1) + queries.float().unsqueeze(2)).tanh_()  # N, K, L, A
+        return torch.matmul(mixed, self.score.weight[0].to(mixed.dtype))
+
+
+class DotAttention(_Attention):
+    """Multiplicative attention (Luong et al. 2015, "general").
+
+    score = (W_q q) . (W_g g). A matrix product, several times as fast as the additive score.
+    """
+
+    def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """See `_Attention.scores`."""
+        return torch.bmm(queries, keys.to(queries.dtype).transpose(1, 2))

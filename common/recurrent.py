@@ -20,6 +20,27 @@ class CellState(NamedTuple):
     """(R, D) for an LSTM, (R, 0) for the others"""
 
 
+_LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
+
+def _chosen(kind: str, kinds: dict[str, Any]) -> Any:
+    """The class of a kind of cell. Raises ValueError for an unknown kind."""
+    if kind not in kinds:
+        raise ValueError(f"cell {kind!r}: expected one of {', '.join(get_args(CellKind))}")
+    return kinds[kind]
+
+
+def open_forget_gate(bias: Any, hidden_size: int) -> None:
+    """Set an LSTM's bias so that it forgets nothing at the start (Jozefowicz et al. 2015, section 2).
+
+    Args:
+        bias: of all gates, the forget gate second (4 D or more).
+        hidden_size: D.
+    """
+    with torch.no_grad():
+        bias[hidden_size : 2 * hidden_size].fill_(1.0)
+
+
 class RecurrentCell(nn.Module):
     """One step of an LSTM (Hochreiter & Schmidhuber 1997), GRU (Cho et al. 2014) or tanh RNN (Elman 1990).
 
@@ -34,16 +55,13 @@ class RecurrentCell(nn.Module):
 
     def __init__(self, kind: CellKind, input_size: int, hidden_size: int) -> None:
         super().__init__()
-        cells = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}
-        if kind not in cells:
-            raise ValueError(f"cell {kind!r}: expected one of {', '.join(get_args(CellKind))}")
+        cell = _chosen(kind, {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell})
         self.kind = kind
         self.hidden_size = hidden_size
         self.memory_size = hidden_size if kind == "lstm" else 0
-        self.cell = cells[kind](input_size, hidden_size)
-        if kind == "lstm":  # an open forget gate at the start (Jozefowicz et al. 2015, section 2)
-            with torch.no_grad():
-                self.cell.bias_ih[hidden_size : 2 * hidden_size].fill_(1.0)
+        self.cell = cell(input_size, hidden_size)
+        if kind == "lstm":
+            open_forget_gate(self.cell.bias_ih, hidden_size)
 
     def forward(self, inputs: torch.Tensor, state: CellState) -> CellState:
         """inputs (R, I), state -> the next state."""
@@ -66,14 +84,11 @@ class Layer(nn.Module):
 
     def __init__(self, kind: CellKind, input_size: int, hidden_size: int) -> None:
         super().__init__()
-        layers = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-        if kind not in layers:
-            raise ValueError(f"cell {kind!r}: expected one of {', '.join(get_args(CellKind))}")
+        layer = _chosen(kind, _LAYERS)
         self.memory_size = hidden_size if kind == "lstm" else 0
-        self.layer: Any = layers[kind](input_size, hidden_size, batch_first=True)
-        if kind == "lstm":  # an open forget gate at the start (Jozefowicz et al. 2015, section 2)
-            with torch.no_grad():
-                self.layer.bias_ih_l0[hidden_size : 2 * hidden_size].fill_(1.0)
+        self.layer: Any = layer(input_size, hidden_size, batch_first=True)
+        if kind == "lstm":
+            open_forget_gate(self.layer.bias_ih_l0, hidden_size)
 
     def forward(self, inputs: torch.Tensor, state: CellState) -> tuple[torch.Tensor, CellState]:
         """inputs (R, T, I), state before them -> outputs (R, T, D), state after them."""
@@ -114,15 +129,13 @@ class RecurrentEncoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        kinds = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-        if kind not in kinds:
-            raise ValueError(f"cell {kind!r}: expected one of {', '.join(get_args(CellKind))}")
+        rnn = _chosen(kind, _LAYERS)
         self.bidirectional = bidirectional
         self.output_size = hidden_size * (2 if bidirectional else 1)
         self.layers = nn.ModuleList()
         for layer in range(layers):
             size = self.output_size if layer else input_size
-            directions = [kinds[kind](size, hidden_size, batch_first=True) for _ in range(1 + bidirectional)]
+            directions = [rnn(size, hidden_size, batch_first=True) for _ in range(1 + bidirectional)]
             self.layers.append(nn.ModuleList(directions))
         self.dropout = nn.Dropout(dropout)
 

@@ -14,7 +14,7 @@ from torch import nn
 from common.encoder import Encoder
 from common.errors import UsageError
 from common.pretrained import PretrainedModel
-from common.recurrent import RecurrentEncoder
+from common.recurrent import RecurrentEncoder, open_forget_gate
 from video.images import StreamKind
 
 HeadKind = Literal["mean", "rnn", "lstm", "gru", "convlstm"]
@@ -65,8 +65,7 @@ class ConvLSTM(nn.Module):
         self.states = nn.Conv2d(
             hidden_size, 4 * hidden_size, kernel_size, padding=kernel_size // 2, bias=False
         )
-        with torch.no_grad():  # an open forget gate at the start (Jozefowicz et al. 2015, section 2)
-            self.inputs.bias[hidden_size : 2 * hidden_size].fill_(1.0)  # type: ignore[index]
+        open_forget_gate(self.inputs.bias, hidden_size)
 
     def forward(self, maps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """maps (R, T, C, H, W), lengths (R,) -> the state at each row's last step (R, D, H, W)."""
