@@ -96,11 +96,10 @@ def encoder_only(captioner: Captioner, paths: list[Path]) -> None:
         captioner.ensemble.encode(batch.images)
 
 
-def untrained(config: DecoderConfig, words: int) -> CaptionModel:
-    """Over the default encoder; the vocabulary begins with the concepts, and no caption ends early."""
+def untrained(config: DecoderConfig, words: int, encoder: Encoder) -> CaptionModel:
+    """A model whose vocabulary begins with the concepts, and whose captions never end early."""
     concepts = list(dict.fromkeys(word for names, _ in concept_table() for word in names))
     vocabulary = Vocabulary([*concepts, *(f"word{i}" for i in range(words))][:words])
-    encoder = Encoder.pretrained().freeze()
     model = CaptionModel(encoder, config, vocabulary, 20).eval()
     classifier = encoder.classifier()
     if config.concepts and classifier is not None:
@@ -198,7 +197,9 @@ def reward_share(model: CaptionModel, steps: int) -> float:
 def concepts_cost(model: CaptionModel, images: torch.Tensor, repeats: int) -> dict[str, Any]:
     """What concepts add to the time of captioning preprocessed pictures (N, 3, H, W)."""
     captioners = [
-        Captioner(untrained(replace(model.config, concepts=concepts), len(model.vocabulary) - 4))
+        Captioner(
+            untrained(replace(model.config, concepts=concepts), len(model.vocabulary) - 4, model.encoder)
+        )
         for concepts in (0, model.config.concepts)
     ]
     without, including = captioners
@@ -221,7 +222,7 @@ def measure(config: Config, folder: Path) -> None:
     if name is None:
         name = str(folder / "model")
         sizes = DecoderConfig(config.decoder, score=config.score, concepts=config.concepts, tags=config.tags)
-        untrained(sizes, config.words).save_pretrained(folder / "model")
+        untrained(sizes, config.words, Encoder.pretrained().freeze()).save_pretrained(folder / "model")
     captioner = Captioner.from_pretrained(name)
     result: dict[str, Any] = {
         "model": config.model or "untrained",
