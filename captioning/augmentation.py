@@ -1,4 +1,4 @@
-"""What teaches a decoder to speak of concepts: sentences without a picture, and pictures with another thing.
+"""What teaches a decoder to speak of concepts: sentences without an image, and images with another thing.
 
 Notation: N images, B sentences, K captions an image, T tokens, M concepts an image, V words.
 """
@@ -47,7 +47,7 @@ def read_sentences(file: Path) -> list[list[str]]:
 
 
 class Concepts:
-    """Knows which words of a vocabulary are concepts, and how a classifier finds them in pictures.
+    """Knows which words of a vocabulary are concepts, and how a classifier finds them in images.
 
     Args:
         vocabulary: of the decoder.
@@ -97,10 +97,10 @@ class Concepts:
         self.concepts = seen.words.shape[1]
 
     def imagine(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a classifier might see in a picture of each sentence.
+        """What a classifier might see in an image of each sentence.
 
         Its concepts, most of them, with the scores of concepts that are mentioned, among others that the
-        classifier takes pictures for, with the scores of such.
+        classifier takes images for, with the scores of such.
 
         Args:
             tokens: (B, T).
@@ -126,7 +126,7 @@ class Concepts:
         """In a share of the images, another thing of the same kind takes the place of one that captions name.
 
         The captions name the other thing, and so does the classifier; the grid stays as it was. The decoder
-        then learns to say what the classifier names, also where no picture has shown it that.
+        then learns to say what the classifier names, also where no image has shown it that.
 
         Args:
             seen: of N images.
@@ -178,7 +178,7 @@ FUNCTION_WORDS = frozenset(
     another other each both all no not n't 's very so than then just about around along across behind
     front beside between against above below inside outside toward towards after before during""".split()  # noqa: SIM905
 )
-"""Words that name nothing in a picture; the others should be looked for in it."""
+"""Words that name nothing in an image; the others should be looked for in it."""
 
 
 class Pairs(NamedTuple):
@@ -192,7 +192,7 @@ class Pairs(NamedTuple):
     """(P,) whether the image itself is the left half"""
 
     def beside(self, maps: torch.Tensor) -> torch.Tensor:
-        """Pictures or maps (N, C, H, W), in which `rows` share their place with `partners`, half and half."""
+        """Images or maps (N, C, H, W), in which `rows` share their place with `partners`, half and half."""
         width = maps.shape[3]
         halves = [F.adaptive_avg_pool2d(maps, (maps.shape[2], w)) for w in (width // 2, width - width // 2)]
         chosen = self.left[:, None, None, None]
@@ -217,14 +217,14 @@ def draw_pairs(images: int, share: float, device: torch.device) -> Pairs:
     return Pairs(rows.to(device), partners.to(device), (torch.rand(rows.shape) < 0.5).to(device))
 
 
-def vary(pictures: torch.Tensor) -> torch.Tensor:
-    """pictures (N, 3, H, W) -> each mirrored or not, all cut to the same window of 85 to 100 % of a side."""
-    height, width = pictures.shape[2:]
-    mirrored = torch.rand(len(pictures), 1, 1, 1, device=pictures.device) < 0.5
-    pictures = torch.where(mirrored, pictures.flip(3), pictures)
+def vary(images: torch.Tensor) -> torch.Tensor:
+    """images (N, 3, H, W) -> each mirrored or not, all cut to the same window of 85 to 100 % of a side."""
+    height, width = images.shape[2:]
+    mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    images = torch.where(mirrored, images.flip(3), images)
     tall, wide = (round(side * (0.85 + 0.15 * float(torch.rand(())))) for side in (height, width))
     top, left = (int(torch.randint(n + 1, ())) for n in (height - tall, width - wide))
-    window = pictures[:, :, top : top + tall, left : left + wide]
+    window = images[:, :, top : top + tall, left : left + wide]
     return F.interpolate(window, (height, width), mode="bilinear", align_corners=False)
 
 

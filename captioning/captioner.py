@@ -1,4 +1,4 @@
-"""Captions for pictures: what a user calls."""
+"""Captions for images: what a user calls."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from common.text import detokenize
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption of one picture; `str(caption)` is its text."""
+    """A caption of one image; `str(caption)` is its text."""
 
     text: str
     tokens: tuple[str, ...]
@@ -42,7 +42,7 @@ class SearchOptions(TypedDict, total=False):
     beam_size: int
     """Beams; 1 is greedy search. Default 3."""
     n_best: int
-    """Captions a picture, at most `beam_size`; the further ones are `alternatives`."""
+    """Captions an image, at most `beam_size`; the further ones are `alternatives`."""
     length_penalty: float
     """0 ranks captions by probability, 1 by mean log-probability a word."""
     no_repeat_ngram: int
@@ -54,7 +54,7 @@ class SearchOptions(TypedDict, total=False):
 
 
 class Captioner(Predictor[CaptionModel]):
-    """Captions pictures with a trained model, or with several whose probabilities are averaged.
+    """Captions images with a trained model, or with several whose probabilities are averaged.
 
     Args:
         model: from training or `CaptionModel.from_pretrained`; or a list of them.
@@ -103,15 +103,15 @@ class Captioner(Predictor[CaptionModel]):
         batch_size: int = 32,
         **options: Unpack[SearchOptions],
     ) -> list[Caption]:
-        """Caption pictures by beam search.
+        """Caption images by beam search.
 
         Args:
             images: paths or Pillow images.
-            batch_size: pictures at a time.
+            batch_size: images at a time.
             options: see `SearchOptions`.
 
         Raises:
-            ImageError: a picture cannot be read; `caption_each` goes on instead.
+            ImageError: an image cannot be read; `caption_each` goes on instead.
             ValueError: beam_size or n_best out of range.
         """
         if isinstance(images, str | Path):
@@ -126,7 +126,7 @@ class Captioner(Predictor[CaptionModel]):
         workers: int = 2,
         **options: Unpack[SearchOptions],
     ) -> Iterator[Caption | ImageError]:
-        """As `caption`, one result after the other, in order; an unreadable picture gives its error."""
+        """As `caption`, one result after the other, in order; an unreadable image gives its error."""
         for batch in read_batches(images, self.model.encoder.preprocess, batch_size, workers):
             captions: dict[int, Caption | ImageError] = {**batch.errors}
             if batch.indices:
@@ -136,7 +136,7 @@ class Captioner(Predictor[CaptionModel]):
                 yield captions[index]
 
     def search(self, images: torch.Tensor, **options: Unpack[SearchOptions]) -> list[Caption]:
-        """Beam search for preprocessed pictures (N, 3, H, W)."""
+        """Beam search for preprocessed images (N, 3, H, W)."""
         with torch.inference_mode():
             memory = self.ensemble.remember(self.ensemble.encode(images))
             found = beam_search(
@@ -159,7 +159,7 @@ class Captioner(Predictor[CaptionModel]):
         top_p: float = 1.0,
         seed: int = 0,
     ) -> list[Caption]:
-        """Draw `count` captions of one picture at random; see `common.search.sample`. Raises ImageError."""
+        """Draw `count` captions of one image at random; see `common.search.sample`. Raises ImageError."""
         with torch.inference_mode():
             pixels = self.model.encoder.preprocess(image).unsqueeze(0)
             memory = self.ensemble.remember(self.ensemble.encode(pixels))
@@ -183,7 +183,7 @@ class Captioner(Predictor[CaptionModel]):
         See `captioning.model.AttendingDecoder.sources`.
 
         Raises:
-            ImageError: the picture cannot be read.
+            ImageError: the image cannot be read.
             ValueError: no model's decoder has attention.
         """
         height, width = self.model.encoder.grid

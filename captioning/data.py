@@ -1,4 +1,4 @@
-"""Captioned pictures: COCO, Karpathy and JSONL readers, the data set and its batches.
+"""Captioned images: COCO, Karpathy and JSONL readers, the data set and its batches.
 
 Notation: N images, K captions an image, L grid places, C channels, T tokens.
 """
@@ -24,7 +24,7 @@ from common.threads import ahead
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """One picture and what people said about it."""
+    """One image and what people said about it."""
 
     image_id: int | str
     path: Path
@@ -36,8 +36,8 @@ def read_captions(data: Path, split: str) -> list[CaptionedImage]:
 
     `data` is a folder with one of, looked for in this order:
 
-    - `annotations/captions_SPLIT*.json` (COCO), pictures in `images/`, or as COCO itself lays them out;
-    - `dataset*.json` (Karpathy; `restval` counts as train), pictures in `images/`;
+    - `annotations/captions_SPLIT*.json` (COCO), images in `images/`, or as COCO itself lays them out;
+    - `dataset*.json` (Karpathy; `restval` counts as train), images in `images/`;
     - `SPLIT.jsonl`, lines of `{"image": path, "captions": [...]}`, paths relative to the file.
 
     Raises:
@@ -71,7 +71,7 @@ def read_captions(data: Path, split: str) -> list[CaptionedImage]:
 
 
 def _unrepeated(images: list[CaptionedImage], dropped: Dropped) -> list[CaptionedImage]:
-    """Leave out every picture whose id another picture has too: nobody knows whose the captions are."""
+    """Leave out every image whose id another image has too: nobody knows whose the captions are."""
     files: defaultdict[int | str, dict[Path, None]] = defaultdict(dict)
     for image in images:
         files[image.image_id][image.path] = None
@@ -163,7 +163,7 @@ class CaptionBatch(NamedTuple):
     """What the model trains on."""
 
     features: torch.Tensor
-    """(N, L, C), or pictures (N, 3, H, W) for an encoder that is trained"""
+    """(N, L, C), or images (N, 3, H, W) for an encoder that is trained"""
     tokens: torch.Tensor
     """(N, K, 1 + T) begin, words, end, padding; an image with fewer than K captions has rows of padding"""
     image_ids: list[int | str]
@@ -171,8 +171,8 @@ class CaptionBatch(NamedTuple):
     """(N, classes), what the classifier says of the images; (N, 0) where nothing needs it"""
 
 
-class Pictures:
-    """Preprocessed pictures by row, read when they are asked for; takes the place of a `FeatureStore`.
+class ImageFiles:
+    """Preprocessed images by row, read when they are asked for; takes the place of a `FeatureStore`.
 
     Args:
         paths: the files.
@@ -199,8 +199,8 @@ class CaptionDataset(Dataset[CaptionItem]):
     """Features and all captions of each image.
 
     Args:
-        images: the pictures.
-        features: their grids, or the pictures themselves.
+        images: the images.
+        features: their grids, or the images themselves.
         rows: position in `images` -> row of `features`; images without a row must be left out before.
         vocabulary: gives words their numbers.
         max_length: captions are cut after so many words.
@@ -210,7 +210,7 @@ class CaptionDataset(Dataset[CaptionItem]):
     def __init__(
         self,
         images: Sequence[CaptionedImage],
-        features: FeatureStore | Pictures,
+        features: FeatureStore | ImageFiles,
         rows: dict[int, int],
         vocabulary: Vocabulary,
         max_length: int,

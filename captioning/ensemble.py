@@ -50,7 +50,7 @@ class Ensemble:
         self.decoders = [copy.deepcopy(model.decoder).to(self.dtype) for model in self.models]
 
     def encode(self, images: torch.Tensor) -> tuple[Seen, ...]:
-        """Preprocessed pictures (N, 3, H, W) -> what each decoder attends to."""
+        """Preprocessed images (N, 3, H, W) -> what each decoder attends to."""
         images = images.to(self.device)
         found: dict[int, torch.Tensor] = {}
         with torch.inference_mode(), autocast(self.device, self.precision):

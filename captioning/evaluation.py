@@ -20,7 +20,7 @@ class EvaluationConfig(EvaluationFlags):
     """Flags of the evaluation."""
 
     data: Path
-    """Folder with pictures and captions, in any layout that training reads."""
+    """Folder with images and captions, in any layout that training reads."""
     model: tuple[str, ...] = ("flickr8k",)
     """A bundled model, a model or run folder, or user/name on the hub; several are averaged."""
     beam_size: int = 5
@@ -30,15 +30,15 @@ class EvaluationConfig(EvaluationFlags):
     no_repeat_ngram: int = 2
     """No caption says the same so many words twice; 0 allows it."""
     gallery: Path | None = None
-    """HTML page to write: pictures, captions, references and scores, best first."""
+    """HTML page to write: images, captions, references and scores, best first."""
     batch_size: int = 32
-    """Pictures at a time."""
+    """Images at a time."""
     workers: int = 2
-    """Threads that read pictures."""
+    """Threads that read images."""
 
 
 def evaluate(config: EvaluationConfig) -> int:
-    """Caption, score, print and write the report; 1 if a picture could not be read."""
+    """Caption, score, print and write the report; 1 if an image could not be read."""
     extra, missing = extra_metrics()
     if missing:
         print("\n".join(missing), flush=True)

@@ -1,4 +1,4 @@
-"""One self-contained HTML page with pictures, captions, references and scores, best first."""
+"""One self-contained HTML page with images, captions, references and scores, best first."""
 
 import base64
 import html
@@ -10,7 +10,7 @@ from pathlib import Path
 from common.files import write_aside
 from common.images import load_image
 
-_SIDE = 320  # pixels of a picture's longer side
+_SIDE = 320  # pixels of an image's longer side
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1.2rem }
@@ -23,7 +23,7 @@ b { font-size: 1.05rem } small { color: #666 } ul { margin: .5rem 0 0; padding-l
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of the page."""
+    """One image of the page."""
 
     path: Path
     caption: str
@@ -33,7 +33,7 @@ class Entry:
 
 
 def write_gallery(entries: Sequence[Entry], title: str, out: Path) -> None:
-    """Write the page. Raises OSError; ImageError for a picture that cannot be read."""
+    """Write the page. Raises OSError; ImageError for an image that cannot be read."""
     cards = []
     for rank, entry in enumerate(sorted(entries, key=lambda e: -e.score), 1):
         references = "".join(f"<li>{html.escape(r)}</li>" for r in entry.references)
@@ -53,8 +53,8 @@ def write_gallery(entries: Sequence[Entry], title: str, out: Path) -> None:
 
 
 def _data_url(path: Path) -> str:
-    picture = load_image(path, at_least=_SIDE)
-    picture.thumbnail((_SIDE, _SIDE))
+    image = load_image(path, at_least=_SIDE)
+    image.thumbnail((_SIDE, _SIDE))
     data = io.BytesIO()
-    picture.save(data, format="JPEG", quality=80)
+    image.save(data, format="JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -54,7 +54,7 @@ class DecoderConfig:
 
 
 class Memory(NamedTuple):
-    """What a decoder keeps of the picture; computed once an image and the same at every step."""
+    """What a decoder keeps of the image; computed once an image and the same at every step."""
 
     grid: torch.Tensor
     """(N, L + M, G), the places of the image and behind them its concepts"""
@@ -69,10 +69,10 @@ class Memory(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """What the decoders share: embedding, start from the picture, the loop over time, the output layer.
+    """What the decoders share: embedding, start from the image, the loop over time, the output layer.
 
     The output layer has the weights of the embedding (Press and Wolf 2017, "Using the output embedding to
-    improve language models"). With concepts, the words that a classifier sees in the picture are M further
+    improve language models"). With concepts, the words that a classifier sees in the image are M further
     places to attend to, and each may be copied: its score is added to the word's logit (after Gu et al. 2016,
     "CopyNet", and Yao et al. 2017, "Incorporating copying mechanism in image captioning").
 
@@ -105,7 +105,7 @@ class Decoder(nn.Module):
 
     @staticmethod
     def build_cell(config: DecoderConfig) -> nn.Module:
-        """The cell that is started from the picture."""
+        """The cell that is started from the image."""
         return RecurrentCell(config.cell, config.embedding_size, config.hidden_size)
 
     def remember(self, seen: Seen) -> Memory:
@@ -136,7 +136,7 @@ class Decoder(nn.Module):
         return grid[..., :0]
 
     def init_state(self, memory: Memory) -> Any:
-        """The picture starts the state (Xu et al. 2015, section 3.1.2): one row an image."""
+        """The image starts the state (Xu et al. 2015, section 3.1.2): one row an image."""
         hidden, cell = torch.tanh(self.start(memory.start)).chunk(2, dim=-1)
         state = CellState(hidden, cell[:, : self.cell.memory_size])
         return CellState(*(field.to(self.start.weight.dtype) for field in state))  # fp32 under autocast too
@@ -241,7 +241,7 @@ class Decoder(nn.Module):
 
 
 class ShowTell(Decoder):
-    """The picture starts the state, then the RNN speaks alone (after Vinyals et al. 2015)."""
+    """The image starts the state, then the RNN speaks alone (after Vinyals et al. 2015)."""
 
     def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
         super().__init__(config, channels, words)
@@ -324,7 +324,7 @@ class ShowAttendTell(AttendingDecoder):
 
 
 class Att2inCell(nn.Module):
-    """An LSTM whose picture enters the written value alone, a maxout of two (Rennie et al. 2017, eq. 4).
+    """An LSTM whose image enters the written value alone, a maxout of two (Rennie et al. 2017, eq. 4).
 
     Args:
         input_size: E.
@@ -353,7 +353,7 @@ class Att2inCell(nn.Module):
 class Att2in(AttendingDecoder):
     """Attention that enters the cell's written value alone (Rennie et al. 2017, section 2.1, "Att2in").
 
-    It has its own cell, an LSTM. As all decoders here it starts from the picture and has a deep output.
+    It has its own cell, an LSTM. As all decoders here it starts from the image and has a deep output.
     """
 
     def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
@@ -384,7 +384,7 @@ class UpDownState(NamedTuple):
 
 
 class TwoLayers(AttendingDecoder):
-    """What the decoders with a looking and a speaking RNN share: both start from the picture."""
+    """What the decoders with a looking and a speaking RNN share: both start from the image."""
 
     def init_state(self, memory: Memory) -> UpDownState:
         """See `Decoder.init_state`."""
@@ -396,7 +396,7 @@ class UpDown(TwoLayers):
     """One RNN looks, a second one speaks (Anderson et al. 2018, section 3.2), over the grid.
 
     The first reads the second's last state, the mean of the grid and the word before; its state asks the
-    attention; the second reads what was seen and the first's state. Both start from the picture.
+    attention; the second reads what was seen and the first's state. Both start from the image.
     """
 
     def __init__(self, config: DecoderConfig, channels: int, words: int) -> None:
@@ -489,7 +489,7 @@ class CaptionModel(PretrainedModel):
     """An encoder, a decoder and the vocabulary between them; with concepts, the encoder's classifier too.
 
     Args:
-        encoder: pictures -> grid.
+        encoder: images -> grid.
         config: the decoder's kind and sizes.
         vocabulary: its words.
         max_length: most words of a caption.

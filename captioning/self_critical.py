@@ -26,7 +26,7 @@ class SelfCriticalSystem(CaptioningSystem):
     sampled is what is trained. The document frequencies are those of the training captions.
 
     Args:
-        train: the pictures of train with their references.
+        train: the images of train with their references.
         baseline: `greedy` or `mean`.
         samples: captions drawn an image; at least 2 for `mean`.
         other: of `CaptioningSystem`.

@@ -26,7 +26,7 @@ class CaptioningSystem(TrainingSystem):
     Args:
         model: its decoder is trained, and its encoder where that is not frozen.
         config: learning rate and so on.
-        val: the pictures of val with their references.
+        val: the images of val with their references.
         label_smoothing: probability given to all words alike.
         scheduled_sampling: share of its own words that the decoder reads at the end of training (Bengio et
             al. 2015); it grows from 0 evenly.
@@ -68,7 +68,7 @@ class CaptioningSystem(TrainingSystem):
         """Share of the val images of which the last captions say nothing."""
 
     def on_fit_start(self) -> None:
-        """Learn from the training images what the classifier finds in pictures."""
+        """Learn from the training images what the classifier finds in images."""
         train: CaptionDataset = self.trainer.datamodule.datasets["train"]  # type: ignore[attr-defined]
         if train.recognised is not None and (self.exchanged or self.sentences is not None):
             self.concepts = Concepts(self.vocabulary, self.tags, train.recognised, train.tokens)
@@ -134,7 +134,7 @@ class CaptioningSystem(TrainingSystem):
     def features(self, batch: CaptionBatch, pairs: Pairs | None = None) -> torch.Tensor:
         """(N, L, C): those of the cache, or what an encoder that is trained sees, once an image.
 
-        Where `pairs` are given, the pictures are also varied for an encoder that is trained.
+        Where `pairs` are given, the images are also varied for an encoder that is trained.
         """
         if self.encoder is None:
             grid = batch.features.float()
@@ -142,9 +142,9 @@ class CaptioningSystem(TrainingSystem):
                 return grid
             maps = grid.transpose(1, 2).unflatten(2, self.grid)  # N, L, C -> N, C, H, W
             return pairs.beside(maps).flatten(2).transpose(1, 2)
-        pictures = batch.features if pairs is None else pairs.beside(vary(batch.features))
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
-        return self.encoder.places(pictures).float()
+        images = batch.features if pairs is None else pairs.beside(vary(batch.features))
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self.encoder.places(images).float()
 
     def validation_step(self, batch: CaptionBatch, batch_index: int) -> None:
         """Caption each image."""

@@ -13,7 +13,7 @@ import torch
 
 from captioning.augmentation import FUNCTION_WORDS, numbered, read_sentences
 from captioning.concepts import forms
-from captioning.data import CaptionDataset, CaptionedImage, Pictures, collate, read_captions
+from captioning.data import CaptionDataset, CaptionedImage, ImageFiles, collate, read_captions
 from captioning.metrics import CiderD
 from captioning.model import CaptionModel, DecoderConfig
 from captioning.self_critical import Baseline, SelfCriticalSystem
@@ -34,13 +34,13 @@ class CaptioningConfig(DecoderConfig, FeatureConfig):
     """Flags of captioning."""
 
     exchanged: float = 0.15
-    """Share of the pictures in which another thing of the same kind takes the place of one that is named."""
+    """Share of the images in which another thing of the same kind takes the place of one that is named."""
     paired: float = 0.0
-    """Share of the pictures that another one stands beside; attention learns to look at the right half."""
+    """Share of the images that another one stands beside; attention learns to look at the right half."""
     hold_out: tuple[str, ...] = ()
-    """Words, plurals too, whose pictures and captions are left out of train, to measure novel words."""
+    """Words, plurals too, whose images and captions are left out of train, to measure novel words."""
     text: Path | None = None
-    """File of sentences, one a line, without pictures: further words and ways to speak of concepts."""
+    """File of sentences, one a line, without images: further words and ways to speak of concepts."""
     text_share: float = 0.5
     """With --text: sentences a step, for each caption."""
     label_smoothing: float = 0.1
@@ -211,7 +211,7 @@ def _model(config: CaptioningConfig, train: list[CaptionedImage], text: list[lis
 def _open(
     config: CaptioningConfig, model: CaptionModel, frozen: Encoder, parts: dict[str, list[CaptionedImage]]
 ) -> dict[str, CaptionDataset]:
-    """Each part with the features of a frozen encoder, or with the pictures for one that is trained.
+    """Each part with the features of a frozen encoder, or with the images for one that is trained.
 
     What the classifier recognises is always what it does with the frozen encoder.
     """
@@ -229,7 +229,7 @@ def _open(
             batches = (torch.stack([store[rows[i.path]] for i in images[s : s + 64]]) for s in starts)
             recognised = model.classifier.recognise(batches, frozen.grid)
         if not model.encoder.frozen:
-            features = Pictures([image.path for image in images], model.encoder.preprocess)
+            features = ImageFiles([image.path for image in images], model.encoder.preprocess)
             unreadable = {} if learns else features.errors(config.workers)
             for error in unreadable.values():
                 print(f"  {name}: left out {error}", flush=True)
