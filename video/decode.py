@@ -7,8 +7,8 @@ a `common.errors.VisionWarning` says how much that was.
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -26,6 +26,7 @@ _CLOSE = 1e-6  # seconds between two ways to compute the same time
 _SMALL = 640 * 480  # pixels up to which a second thread costs more than it helps
 _TRIES = 100  # errors one after the other with which the rest of a file is given up
 _PAUSE = 10  # seconds ahead that FFmpeg, too, takes for a new clock where a format's clock may start anywhere
+_SHORT = 2**25  # bytes of a file that is kept in memory while it is read
 _PROBE = 200  # packets by which several streams are distinguished
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -75,15 +76,31 @@ def frame_times(path: Path) -> np.ndarray:
         VideoError: missing, empty, damaged or no video, or without any frame.
     """
     with _opened(path) as (container, stream):
-        tick = float(stream.time_base)
-        packets = _packets(path, container, stream)
-        ticks = [packet.dts if packet.pts is None else packet.pts for packet in packets]
-        seconds = [None if time is None else time * tick for time in ticks]
-    if not seconds or None in seconds:
-        seconds = [time for time, _ in _decode(path)]
-    if not seconds:
+        times = _times(_packets(path, container, stream), stream)
+    if times is None:
+        times = np.unique([time for time, _ in _decode(path)])
+    if not len(times):
         raise VideoError(f"{path}: no frame can be decoded; copy or export it again")
-    return np.unique(np.array(seconds, dtype=np.float64))
+    return times
+
+
+def _times(packets: Iterable[Any], stream: Any) -> np.ndarray | None:
+    """When the frames of packets are shown; None where that is known only once they are decoded."""
+    ticks = [packet.dts if packet.pts is None else packet.pts for packet in packets]
+    return None if not ticks or None in ticks else np.unique(np.array(ticks) * float(stream.time_base))
+
+
+def read_evenly(path: Path, count: int) -> list[Frame]:
+    """`count` frames at even times, or all of a video that has fewer. Raises VideoError, as `frame_times`."""
+    if path.is_file() and path.stat().st_size <= _SHORT:  # held in memory, so that it is opened only once
+        with _opened(path) as (container, stream):
+            packets = list(_packets(path, container, stream))
+            times = _times(packets, stream)
+            if times is not None:
+                wanted = times[uniform(times, count)]
+                return _at(path, wanted, _decoded(path, packets, stream, wanted))
+    times = frame_times(path)
+    return read_frames(path, times[uniform(times, count)])
 
 
 def read_frames(path: Path, times: Sequence[float] | np.ndarray) -> list[Frame]:
@@ -95,11 +112,18 @@ def read_frames(path: Path, times: Sequence[float] | np.ndarray) -> list[Frame]:
     Raises:
         VideoError: as `frame_times`.
     """
-    wanted = sorted(float(time) for time in times)
+    wanted = np.sort(np.asarray(times, dtype=np.float64))
+    with blamed_on(path, VideoError):
+        return _at(path, wanted, _decode(path, wanted))
+
+
+def _at(path: Path, times: np.ndarray, frames: Generator[tuple[float, Any], None, None]) -> list[Frame]:
+    """Of PyAV's frames those shown at `times`, which increase."""
+    wanted = times.tolist()
     found: list[Frame] = []
     position, previous, reformatter = 0, None, VideoReformatter()
-    with blamed_on(path, VideoError):
-        for time, frame in _decode(path, wanted):
+    with closing(frames):
+        for time, frame in frames:
             passed = position
             while passed < len(wanted) and time > wanted[passed] + _CLOSE:
                 passed += 1
@@ -255,48 +279,53 @@ def _gap(stream: Any) -> int:
     return max(1, round(1 / float(stream.average_rate or 25) / stream.time_base))
 
 
-def _decode(path: Path, wanted: Sequence[float] | None = None) -> Iterator[tuple[float, Any]]:
+def _decode(path: Path, wanted: np.ndarray | None = None) -> Generator[tuple[float, Any], None, None]:
+    """As `_decoded`, of a file."""
+    with _opened(path) as (container, stream):
+        yield from _decoded(path, _packets(path, container, stream), stream, wanted)
+
+
+def _decoded(
+    path: Path, packets: Iterable[Any], stream: Any, wanted: np.ndarray | None
+) -> Generator[tuple[float, Any], None, None]:
     """Seconds and PyAV's frames in order of time, without those that are damaged.
 
     Where `wanted` names the times of frames, others that no frame is built on are left out.
     """
     damaged = late = good = 0
-    with _opened(path) as (container, stream):
-        stream.thread_type = "AUTO" if stream.width * stream.height > _SMALL else "NONE"
-        gap, tick = _gap(stream), float(stream.time_base)
-        needed = None if wanted is None else {round(time / tick) for time in wanted}
-        last, delay = -gap, None
-        try:
-            for packet in chain(
-                _packets(path, container, stream), [None]
-            ):  # None: what the decoder still holds
-                if needed is not None:
-                    spare = packet is not None and packet.pts is not None and packet.pts not in needed
-                    stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
-                try:
-                    frames = stream.decode(packet)
-                except av.error.FFmpegError:
-                    damaged += 1
+    stream.thread_type = "AUTO" if stream.width * stream.height > _SMALL else "NONE"
+    gap, tick = _gap(stream), float(stream.time_base)
+    needed = None if wanted is None else set((wanted / tick).round().astype(int).tolist())
+    last, delay = -gap, None
+    try:
+        for packet in chain(packets, [None]):  # None: what the decoder still holds
+            if needed is not None:
+                spare = packet is not None and packet.pts is not None and packet.pts not in needed
+                stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
+            try:
+                frames = stream.decode(packet)
+            except av.error.FFmpegError:
+                damaged += 1
+                continue
+            for frame in frames:
+                time = frame.pts
+                if time is None and frame.dts is not None:  # of the packet that pushed it out
+                    delay = frame.dts if delay is None else delay
+                    time = frame.dts - delay
+                elif time is None:
+                    time = last + gap
+                if good and time <= last:
+                    late += 1  # a clock that stops, or goes back by a frame
                     continue
-                for frame in frames:
-                    time = frame.pts
-                    if time is None and frame.dts is not None:  # of the packet that pushed it out
-                        delay = frame.dts if delay is None else delay
-                        time = frame.dts - delay
-                    elif time is None:
-                        time = last + gap
-                    if good and time <= last:
-                        late += 1  # a clock that stops, or goes back by a frame
-                        continue
-                    if good:
-                        gap = time - last
-                    last, good = time, good + 1
-                    yield time * tick, frame
-        finally:
-            if good and damaged:
-                _warn(f"{path}: damaged frames left out: {damaged:,}")
-            if good and late:
-                _warn(f"{path}: frames left out as no later than the ones before: {late:,}")
+                if good:
+                    gap = time - last
+                last, good = time, good + 1
+                yield time * tick, frame
+    finally:
+        if good and damaged:
+            _warn(f"{path}: damaged frames left out: {damaged:,}")
+        if good and late:
+            _warn(f"{path}: frames left out as no later than the ones before: {late:,}")
 
 
 def _warn(message: str) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from video.decode import Frame, frame_times, read_frames, uniform
+from video.decode import Frame, read_evenly
 
 StreamKind = Literal["appearance", "difference", "flow"]
 OVERSAMPLING = 2
@@ -21,8 +21,7 @@ _FLOW_SIDE = 160  # pixels of the shorter side on which flow is computed
 
 def read_clip(path: Path, frames: int) -> list[Frame]:
     """`frames * OVERSAMPLING` frames at even times, or all of a shorter clip. Raises VideoError."""
-    times = frame_times(path)
-    return read_frames(path, times[uniform(times, frames * OVERSAMPLING)])
+    return read_evenly(path, frames * OVERSAMPLING)
 
 
 def stream_image(frame: Frame, previous: Frame | None, stream: StreamKind) -> np.ndarray:

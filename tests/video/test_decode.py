@@ -10,7 +10,7 @@ import pytest
 from common.errors import VisionWarning
 from tests.conftest import mutated
 from tests.video.conftest import damage, moving_square, write_video
-from video.decode import VideoError, frame_times, read_frames, stream_frames, uniform
+from video.decode import VideoError, frame_times, read_evenly, read_frames, stream_frames, uniform
 
 
 @pytest.fixture
@@ -57,6 +57,34 @@ def test_leaving_out_frames_changes_none_of_the_others(clip):
         (alone,) = read_frames(clip, [time])
         assert alone.time == whole.time
         assert np.array_equal(alone.pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("short", [2**25, 0])
+@pytest.mark.parametrize("suffix", ["mp4", "avi", "ts", "h264"])
+def test_even_frames_are_read_with_one_look_at_a_short_file(tmp_path, monkeypatch, suffix, short):
+    path = write_video(tmp_path / f"v.{suffix}", moving_square("right", 20))
+    times = frame_times(path)
+    expected = read_frames(path, times[uniform(times, 6)])
+    opened, real = [], av.open
+    monkeypatch.setattr("video.decode._SHORT", short)
+    monkeypatch.setattr(
+        "video.decode.av.open", lambda *args, **flags: opened.append(args) or real(*args, **flags)
+    )
+    found = read_evenly(path, 6)
+    assert [frame.time for frame in found] == [frame.time for frame in expected]
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(found, expected, strict=True))
+    assert (len(opened) == 1) == (short > 0 and suffix != "h264")  # raw frames have no clock
+
+
+def test_even_frames_of_damaged_files(tmp_path):
+    path = write_video(tmp_path / "v.mp4", moving_square("right", 40), options={})
+    damage(path, 10, 2)
+    with pytest.warns(VisionWarning, match=r"v\.mp4: damaged frames left out: 2"):
+        assert len(read_evenly(path, 40)) >= 38
+    bad_files(tmp_path)
+    for name in ("gone.mp4", "folder.mp4", "empty.mp4", "text.mp4", "cut.mp4", "sound.wav", "nothing.mkv"):
+        with pytest.raises(VideoError, match=name):
+            read_evenly(tmp_path / name, 4)
 
 
 def test_a_variable_frame_rate(tmp_path):
@@ -342,6 +370,7 @@ def test_damaged_files_raise_nothing_but_our_error(tmp_path, suffix, codec, pixe
             times = frame_times(path)
             assert (np.diff(times) > 0).all()
             read += len(read_frames(path, times[:: max(1, len(times) // 4)]))
+            read += len(read_evenly(path, 4))
             streamed = [frame.time for frame in stream_frames(path, 100)]
             assert (np.diff(streamed) > 0).all()
         except VideoError as error:
