@@ -1,6 +1,7 @@
 """Reading images safely, and the preprocessing that a checkpoint carries."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -37,11 +38,13 @@ IMAGE_SUFFIXES = _UNSUPPORTED | {
 }
 # fmt: on
 """Suffixes of images in folders; also of unsupported formats, so that those files get an error."""
-PIXELS = 3
+PIXELS = 4
 """Version of the pixels: raise it whenever the same file gives other ones, so that cached features are
 computed again."""
 MAX_PIXELS = 178_956_970
 """Larger images are refused as decompression bombs (Pillow's own error limit)."""
+
+_BITS, _PLANES = 258, 284  # TIFF's tags BitsPerSample and PlanarConfiguration
 
 Image.preinit()  # the first of FORMATS; else the first image opened loads every plug-in of Pillow
 
@@ -49,8 +52,8 @@ Image.preinit()  # the first of FORMATS; else the first image opened loads every
 def load_image(source: ImageSource, at_least: int = 0) -> Image.Image:
     """Open one image as upright 8-bit RGB.
 
-    Handles EXIF rotation, CMYK, palettes, 16-bit, 32-bit and floating-point grey (see `_to_bytes`) and the
-    first frame of an animation; transparent pixels get a white background.
+    Handles EXIF rotation, CMYK, palettes, 16 bits a channel, 32-bit and floating-point grey (see `_to_bytes`)
+    and the first frame of an animation; transparent pixels get a white background.
 
     Args:
         source: a path, or a Pillow image (which is not changed).
@@ -107,7 +110,12 @@ def blamed_on(source: object, kind: type[ImageError] = ImageError) -> Iterator[N
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)  # a copy
+    deep = _deep_colours(image)
+    if deep is None:
+        image = ImageOps.exif_transpose(image)  # a copy
+    else:
+        opacity = [_to_bytes(deep[..., 3:])] if image.mode == "RGBA" else []
+        image = Image.fromarray(np.concatenate([_to_bytes(deep[..., :3]), *opacity], axis=-1))
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
@@ -118,8 +126,46 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _deep_colours(image: Image.Image) -> np.ndarray | None:
+    """Of colours in 16 bits the values, uint16 (H, W, C), upright; None for other images and without a file.
+
+    Pillow has no 16-bit colour: it keeps the upper byte, of which 12 bits in 16 leave little. Read with the
+    order of bytes swapped, it gives the lower one.
+    """
+    name, tiles = getattr(image, "filename", ""), getattr(image, "tile", ())
+    if not name or image.mode not in ("RGB", "RGBA") or not tiles:
+        return None
+    tags = getattr(image, "tag_v2", None)  # of a TIFF: Pillow forgets the bits of planes that lie apart
+    apart = tags is not None and tags.get(_PLANES) == 2 and tags.get(_BITS, (8,))[0] == 16
+    if not apart and ";16" not in str(tiles[0].args):
+        return None
+    order = "B" if apart and tags.prefix == b"MM" else "L"
+    values = np.zeros((), np.uint16)
+    for upper in (True, False):
+        with Image.open(name, formats=(image.format or "",)) as again:
+            again.seek(image.tell())
+            again.tile = [tile._replace(args=_raw_mode(tile.args, order, upper)) for tile in tiles]
+            values = values << 8 | np.asarray(ImageOps.exif_transpose(again)).astype(np.uint16)
+    return values
+
+
+def _raw_mode(arguments: Any, order: str, upper: bool) -> Any:
+    """A decoder's arguments such that it gives the upper or the lower byte of 16 bits.
+
+    Args:
+        arguments: as Pillow found them: a raw mode, or several arguments of which it is the first.
+        order: of bytes, where the raw mode does not say it.
+        upper: which byte.
+    """
+    if not isinstance(arguments, str):
+        return (_raw_mode(arguments[0], order, upper), *arguments[1:])
+    kind, _, stated = arguments.partition(";16")
+    order = {"N": "L" if sys.byteorder == "little" else "B", "": order}.get(stated, stated)
+    return f"{kind};16{order if upper else 'BL'['LB'.index(order)]}"
+
+
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Grey of 16 or 32 bits or floats (H, W) -> uint8 (H, W), by the range that the values really have.
+    """Values of 16 or 32 bits or floats -> uint8 of the same shape, by the range that they really have.
 
     Integers count as 8, 10, 12 or 16 bits, whichever is the least that holds them; floats up to 1 as shares
     of white, whole ones as such integers. Any other range is stretched from its lowest value, black, to its

@@ -5,6 +5,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -198,6 +199,54 @@ def test_a_picture_is_shown_by_the_range_of_its_values(tmp_path, values):
     np.testing.assert_allclose(shown, photo() * 255, atol=2)
     Image.fromarray(values).save(tmp_path / "a.tif")
     assert np.array_equal(np.asarray(load_image(tmp_path / "a.tif").convert("L")), shown)
+
+
+def write_tiff(path, values, order, planar=False, turned=False):
+    """An uncompressed TIFF of uint16 (H, W, C), in either order of bytes, its channels mixed or apart."""
+    height, width, channels = values.shape
+    data = (values.transpose(2, 0, 1) if planar else values).astype(f"{order}u2").tobytes()
+    parts = channels if planar else 1
+    offsets = [8 + i * len(data) // parts for i in range(parts)]
+    tags = [
+        (256, "H", [width]), (257, "H", [height]), (258, "H", [16] * channels), (259, "H", [1]),
+        (262, "H", [2]), (273, "I", offsets), (274, "H", [6 if turned else 1]),
+        (277, "H", [channels]), (278, "H", [height]),
+        (279, "I", [len(data) // parts] * parts), (284, "H", [2 if planar else 1]),
+    ] + [(338, "H", [2])] * (channels == 4)  # fmt: skip
+    start = 8 + len(data)
+    more = start + 2 + 12 * len(tags) + 4
+    entries, beyond = b"", b""
+    for tag, kind, numbers in tags:
+        value = struct.pack(f"{order}{len(numbers)}{kind}", *numbers)
+        if len(value) > 4:
+            value, beyond = struct.pack(f"{order}I", more + len(beyond)), beyond + value
+        entries += struct.pack(f"{order}HHI", tag, 3 if kind == "H" else 4, len(numbers)) + value.ljust(
+            4, b"\0"
+        )
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", start)
+    path.write_bytes(head + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + beyond)
+    return path
+
+
+@pytest.mark.parametrize("white", [255, 1023, 4095, 65535])
+def test_colours_in_16_bits_are_shown_by_their_range(tmp_path, white):
+    shares = np.stack([photo(), photo()[::-1], photo()[:, ::-1]], axis=-1)
+    values = (shares * white).round().astype(np.uint16)
+    alpha = np.full((*values.shape[:2], 1), white, np.uint16)
+    cv2.imwrite(str(tmp_path / "lzw.tif"), values[..., ::-1])
+    cv2.imwrite(str(tmp_path / "a.png"), values[..., ::-1])
+    for order in "<>":
+        write_tiff(tmp_path / f"plain{ord(order)}.tif", values, order)
+        write_tiff(tmp_path / f"alpha{ord(order)}.tif", np.concatenate([values, alpha], -1), order)
+        write_tiff(tmp_path / f"planar{ord(order)}.tif", values, order, planar=True)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 8
+    for file in files:
+        np.testing.assert_allclose(
+            np.asarray(load_image(file)).astype(int), shares * 255, atol=1.01, err_msg=file.name
+        )
+    turned = load_image(write_tiff(tmp_path / "turned.tif", values, "<", turned=True))
+    np.testing.assert_allclose(np.asarray(turned).astype(int), np.rot90(shares, -1) * 255, atol=1.01)
 
 
 @pytest.mark.parametrize("scale", [1, 255, 4000])
