@@ -12,6 +12,7 @@ from ocr.drawing import draw_page
 from ocr.language import CharacterNgrams
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.page import find_lines, reading_order
+from ocr.reader import Line, Page
 from tests.ocr.conftest import WORDS, line_picture, page_picture, tiny_recognizer
 
 ROWS = [["RECEIPT"], ["tea", "2", "4.50"], ["milk", "1", "1.20"], ["total amount", "5.70"], ["thank you"]]
@@ -231,8 +232,6 @@ def test_a_bad_line_does_not_stop_the_others(tmp_path):
 
 
 def test_page_as_text_and_picture(tmp_path):
-    from ocr.reader import Line, Page
-
     square = ((10.0, 10.0), (90.0, 10.0), (90.0, 30.0), (10.0, 30.0))
     page = Page((Line("tea", 0.9, square, 0), Line("4.50", 0.3, square, 0), Line("bye", 0.9, square, 1)), 0.0)
     assert page.text == "tea  4.50\nbye"
@@ -242,6 +241,24 @@ def test_page_as_text_and_picture(tmp_path):
         assert drawn.size == (1400, 300)
         colours = {pixel for _, pixel in drawn.getcolors(1 << 20)}
     assert {(0, 140, 60), (210, 70, 0)} <= colours
+
+
+@pytest.mark.parametrize("angle", [0, 20, 90, 180, 270])
+def test_an_overlay_shows_text_where_and_as_it_stands(tmp_path, angle):
+    corners = np.array([[60, 100], [300, 100], [300, 130], [60, 130]])
+    turn = np.deg2rad(-angle)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    polygon = (corners - (200, 200)) @ matrix.T + (200, 200)
+    line = Line("LLLLLLLLLLLLLLLLLL", 0.9, tuple((float(x), float(y)) for x, y in polygon), 0)
+    draw_page(Image.new("RGB", (400, 400), "white"), Page((line,), float(-angle)), tmp_path / "overlay.png")
+    drawn = Image.open(tmp_path / "overlay.png").convert("L").crop((400, 0, 800, 400))
+    level = np.asarray(ImageOps.invert(drawn).rotate(-angle)) > 100
+    rows, columns = np.nonzero(level)
+    assert 95 <= rows.min() < rows.max() <= 135
+    assert 57 <= columns.min() < 70
+    assert 270 < columns.max() <= 303
+    ink = level[rows.min() : rows.max() + 1].sum(axis=1)
+    assert ink[-3:].max() > 2 * ink[:3].max()  # the foot of an L is below
 
 
 def test_scores_of_lines():
