@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The far-cue set of the README: the same blue is sky or wall, told only by the other end of the picture; two seeds.
+# The far-cue set of docs/results: the same blue is sky or wall, told only by the other end of the picture; two seeds.
 #
 #     bash benchmarks/far_cue_study.sh RUNS [SEEDS]
 #

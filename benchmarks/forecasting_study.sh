@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The study of the README: cells x windows on both series, two seeds, and the 132-month forecast.
+# The study of docs/results: cells x windows on both series, two seeds, and the 132-month forecast.
 #
 #     bash benchmarks/forecasting_study.sh SERIES RUNS
 #

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The study of the README: depth of the encoder x context on CamVid, two seeds.
+# The study of docs/results: depth of the encoder x context on CamVid, two seeds.
 #
 #     bash benchmarks/segmentation_study.sh CAMVID RUNS [STRIDES] [SEEDS]
 #

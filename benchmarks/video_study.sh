@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The study of the README: heads x streams on UTD-MHAD, train subjects 1, 3, 5 -> val subject 7, two seeds.
+# The study of docs/results: heads x streams on UTD-MHAD, train subjects 1, 3, 5 -> val subject 7, two seeds.
 #
 #     bash benchmarks/video_study.sh UTD_MHAD RUNS [TRAINING FLAGS ...]
 #

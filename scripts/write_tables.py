@@ -1,58 +1,201 @@
-"""Write the results tables of README.md from the report files.
+"""Write the tables of README.md and docs/ from the report files.
 
     python scripts/write_tables.py
 
-A table is between `<!-- table GLOB: COLUMN [COLUMN ...] -->` and `<!-- end -->`. Each file that matches
-is a row, each column a key of its JSON, with dots for keys within keys.
+`<!-- table GLOB: COLUMN [COLUMN ...] -->` ... `<!-- end -->` holds a row for each report that matches, globs
+relative to the file's folder. A column is a key of its JSON, with dots for keys within keys, and gets its
+heading from `HEADINGS`. Reports named NAME_seed0.json, NAME_seed1.json and so on are one row: their mean, and
+the lowest and highest. A single row is written upright. `<!-- tasks -->` ... `<!-- end -->` holds a row for
+each entry of `visionrnn.tasks.TASKS`.
 """
 
 import glob
 import json
 import re
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from common.cli import run
 from common.errors import UsageError
+from visionrnn.tasks import TASKS, Task
+
+ROOT = Path(__file__).parent.parent
+
+HEADINGS = {
+    "alphanumeric": "letters and digits %",
+    "answers_over_lstm.ratio": "questions/s over a bare LSTM",
+    "attention_mib_at_16_times": "attention: times the memory on 16 times the places",
+    "attention_seconds_at_16_times": "attention: times as long on 16 times the places",
+    "batched_over_single.ratio": "beam search in batches of 32 over one by one",
+    "bleu_1": "BLEU-1",
+    "bleu_2": "BLEU-2",
+    "bleu_3": "BLEU-3",
+    "bleu_4": "BLEU-4",
+    "cache_memory_gib": "memory of a cache of COCO's size, GiB",
+    "case_insensitive": "without case %",
+    "cer": "CER %",
+    "cider_d": "CIDEr-D",
+    "class_accuracy": "class accuracy %",
+    "clips_over_encoder.ratio": "clips/s over decoding and bare encoder",
+    "cold_over_imports.ratio": "cold start over importing torch and timm",
+    "concepts_cost": "share of time that concepts cost",
+    "exact": "exact %",
+    "folder_over_encoder.ratio": "images/s over the bare encoder",
+    "mae": "MAE",
+    "mape": "MAPE %",
+    "mase": "MASE",
+    "mean_iou": "mean IoU %",
+    "meteor": "METEOR",
+    "num_unanswerable": "answers unknown to train",
+    "over_loop.ratio": "ReNet over a loop of cells, times as fast",
+    "over_tesseract.ratio": "times as fast as Tesseract",
+    "page_bag_of_words_f1": "F1 of words",
+    "page_cer": "CER %",
+    "page_memory_gib": "memory of a page, GiB",
+    "pixel_accuracy": "pixel accuracy %",
+    "prior_accuracy": "most frequent %",
+    "question_only_accuracy": "question alone %",
+    "reading_over_opencv.ratio": "frames/s of reading over OpenCV",
+    "renet_mib_at_16_times": "ReNet: times the memory on 16 times the places",
+    "renet_seconds_at_16_times": "ReNet: times as long on 16 times the places",
+    "reward_share": "rewards' share of a self-critical step",
+    "rmse": "RMSE",
+    "rmse_per_origin": "RMSE of an origin",
+    "rouge_l": "ROUGE-L",
+    "segmentation_over_encoder.ratio": "images/s over the bare encoder",
+    "share_in_own_half": "attention in the own half %",
+    "shuffled_top_1": "shuffled top-1 %",
+    "stream_growth_mib": "memory an hour-long recording adds, MiB",
+    "top_1": "top-1 %",
+    "top_5": "top-5 %",
+    "training_over_lstm.ratio": "words/s of training over a bare LSTM",
+    "val_rmse": "RMSE on val",
+    "with_looks_over_lstm.ratio": "with its looks computed, over a bare LSTM",
+}
+"""Keys of reports in words; one that is missing here is shown with spaces for underscores."""
+BASELINES = {"ar": "AR", "holt_winters": "Holt-Winters", "naive": "naive", "seasonal_naive": "seasonal naive"}
+"""`baselines.NAME.SCORE` is headed by the baseline and the score."""
 
 
 @dataclass(frozen=True)
 class Config:
     """Flags."""
 
-    file: Path = Path("README.md")
-    """File to rewrite; globs are relative to its folder."""
+    file: tuple[Path, ...] = ()
+    """Files to rewrite; without it README.md and all of docs/."""
 
 
-def value(report: dict[str, Any], column: str) -> str:
-    """A cell, empty where the report has no such key."""
+def documents() -> list[Path]:
+    """README.md and all pages of docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def heading(column: str) -> str:
+    """A column in words."""
+    keys = column.split(".")
+    if keys[0] == "baselines":
+        return f"{heading(keys[2])}, {BASELINES[keys[1]]}"
+    if column in ("seed", "seeds"):
+        return "seeds"
+    return HEADINGS.get(column, keys[-1].replace("_", " ").removeprefix("num "))
+
+
+def value(report: dict[str, Any], column: str) -> Any:
+    """What a report holds under a key, "" where it has none."""
     found: Any = report
     for key in column.split("."):
         found = found.get(key, "") if isinstance(found, dict) else ""
-    return f"{found:,}" if isinstance(found, int) and not isinstance(found, bool) else str(found)
+    return found
+
+
+def cell(values: list[Any], column: str) -> str:
+    """The values of a column, one for each seed, as one cell."""
+    flat = [item for found in values for item in (found if isinstance(found, list) else [found])]
+    if column in ("seed", "seeds"):
+        return str(len(flat))
+    if len(set(flat)) > 1 and all(type(item) in (int, float) for item in flat):
+        decimals = max(len(str(item).partition(".")[2]) for item in flat)
+        shown = f",.{min(decimals, 3 if max(flat) < 1 else 2)}f"
+        mean, low, high = (format(item, shown) for item in (sum(flat) / len(flat), min(flat), max(flat)))
+        return mean if low == high else f"{mean} ({low} to {high})"
+    return ", ".join(dict.fromkeys(f"{x:,}" if isinstance(x, int) else str(x) for x in flat))
+
+
+def _natural(file: Path) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
+
+
+def rows_of(files: list[Path], columns: list[str]) -> list[list[str]]:
+    """A row for each report, or for each group of them that differ in their seed."""
+    rows = []
+    for _, group in groupby(sorted(files, key=_natural), lambda file: re.sub(r"_seed\d+$", "", file.stem)):
+        reports = [json.loads(file.read_text(encoding="utf-8")) for file in group]
+        rows.append([cell([value(report, column) for report in reports], column) for column in columns])
+    return rows
+
+
+def layout(heads: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown, upright where it has one row of several columns."""
+    if len(rows) == 1 and len(heads) > 3:
+        heads, rows = ["", ""], [[head, found] for head, found in zip(heads, rows[0], strict=True)]
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def task_row(task: Task) -> list[str]:
+    """The row of a task: its score, peer, size and speed, and the command."""
+    page = f"[{task.title}](docs/{task.package}.md)"
+    card, size = "trained on yours", ""
+    if task.model:
+        folder = Path(task.package, "pretrained", task.model)
+        card = f"[{task.model}]({folder.as_posix()}/README.md)"
+        size = f"{(ROOT / folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB"
+    if task.score is None:
+        return [page, card, "", "", size, "", f"`{task.command}`"]
+    report = json.loads((ROOT / task.score.report).read_text(encoding="utf-8"))
+    key, unit = task.score.speed
+    speed = ""
+    if key:
+        above, _, below = key.partition("/")
+        rate = report[above] / (report[below] if below else 1)
+        speed = f"{rate:,.0f} {unit}/s"
+    score = f"**{report[task.score.key]:.1f}** {task.score.name}"
+    return [page, card, score, task.score.peer, size, speed, f"`{task.command}`"]
 
 
 def tables(text: str, folder: Path) -> str:
     """`text` with every table made anew. Raises UsageError where no report matches."""
 
     def make(match: re.Match[str]) -> str:
+        if match["glob"] is None:
+            heads = [
+                "task",
+                "model",
+                "score on data kept from training",
+                "best peer",
+                "size",
+                "speed",
+                "command",
+            ]
+            return f"{match['head']}\n{layout(heads, [task_row(task) for task in TASKS])}\n<!-- end -->"
         pattern, columns = match["glob"], match["columns"].split()
-        files = sorted(Path(f) for f in glob.glob(str(folder / pattern)))
+        files = [Path(file) for file in glob.glob(str(folder / pattern))]
         if not files:
             raise UsageError(f"no report matches {pattern}")
-        rows = [columns, ["---"] * len(columns)]
-        rows += [[value(json.loads(file.read_text(encoding="utf-8")), c) for c in columns] for file in files]
-        return "\n".join([match["head"], *(f"| {' | '.join(row)} |" for row in rows), "<!-- end -->"])
+        table = layout([heading(column) for column in columns], rows_of(files, columns))
+        return f"{match['head']}\n{table}\n<!-- end -->"
 
-    pattern = r"(?P<head><!-- table (?P<glob>\S+): (?P<columns>[^>]*?) -->)\n.*?<!-- end -->"
+    pattern = r"(?P<head><!-- (?:tasks|table (?P<glob>\S+): (?P<columns>[^>]*?)) -->)\n.*?<!-- end -->"
     return re.sub(pattern, make, text, flags=re.DOTALL)
 
 
 def main(config: Config) -> None:
-    """Rewrite the file."""
-    text = config.file.read_text(encoding="utf-8")
-    config.file.write_text(tables(text, config.file.resolve().parent), encoding="utf-8")
+    """Rewrite the files."""
+    for file in config.file or documents():
+        text = file.read_text(encoding="utf-8")
+        file.write_text(tables(text, file.resolve().parent), encoding="utf-8")
 
 
 if __name__ == "__main__":
