@@ -31,7 +31,13 @@ _FEW = 5  # images of val; fewer choose an epoch by chance
 
 @dataclass(frozen=True, kw_only=True)
 class CaptioningConfig(DecoderConfig, FeatureConfig):
-    """Flags of captioning."""
+    """Train a captioner on pictures with captions.
+
+        visionrnn train captioning --data DIR --out RUN
+
+    DIR holds `images/` and `annotations/captions_{train,val}.json` (COCO), or a Karpathy `dataset*.json`, or
+    `train.jsonl` and `val.jsonl` with lines of {"image": path, "captions": [...]}.
+    """
 
     exchanged: float = 0.15
     """Share of the images in which another thing of the same kind takes the place of one that is named."""

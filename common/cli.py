@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -19,18 +19,32 @@ import tyro
 from common.errors import VisionError, VisionWarning
 
 C = TypeVar("C")
+T = TypeVar("T")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def run(main: Callable[[C], int | None], config: type[C], description: str | None) -> NoReturn:
+def run(
+    main: Callable[[C], int | None],
+    config: type[C],
+    description: str | None,
+    arguments: Sequence[str] | None = None,
+    program: str | None = None,
+) -> NoReturn:
     """Parse the command line into `config`, call `main` and exit with its code.
+
+    Args:
+        main: does the work.
+        config: dataclass of the flags.
+        description: what `--help` says above them.
+        arguments: in place of those of `sys.argv`.
+        program: how `--help` calls the command; None takes it from `sys.argv`.
 
     Exit codes: 0 done; 1 work that failed, in part or whole; 2 bad usage; 130 interrupted; 141 when
     nobody reads the results any more, as `head` does: then without a word.
     """
     _prepare_streams()
-    flags = tyro.cli(config, description=description)
+    flags = tyro.cli(config, description=description, args=arguments, prog=program)
     keep_freed_memory()
     try:
         code = main(flags) or 0
@@ -120,6 +134,14 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def progress(items: Iterable[T], total: int, unit: str) -> Iterable[T]:
+    """`items`, with a bar on a terminal's stderr from the second second on, where results go elsewhere."""
+    from tqdm import tqdm
+
+    hidden = sys.stdout.isatty() or not sys.stderr.isatty()
+    return tqdm(items, total=total, unit=f" {unit}", delay=2, leave=False, disable=hidden)
+
+
 def sizes_of(sizes: type[C], flags: Any) -> C:
     """A dataclass of sizes, each from the flag of the same name."""
     return sizes(**{field.name: getattr(flags, field.name) for field in fields(sizes)})  # type: ignore[arg-type]
@@ -153,6 +175,8 @@ def needs_extra(name: str) -> Iterator[None]:
 def command_line() -> str:
     """The running command, as a reader of the project would type it."""
     script = Path(sys.argv[0])
+    if script.stem in ("visionrnn", "__main__"):
+        return shlex.join(["visionrnn", *sys.argv[1:]])
     return shlex.join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]])
 
 

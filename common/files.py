@@ -9,7 +9,7 @@ import glob
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,31 @@ def write_aside(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def names_in(out: Path | None, paths: Iterable[Path], kinds: Sequence[str]) -> dict[Path, dict[str, Path]]:
+    """What is written for each input into a folder: NAME.KIND.png. Makes the folder; empty without one.
+
+    Raises:
+        UsageError: two inputs would be written to the same file.
+        OSError: the folder cannot be made.
+    """
+    if out is None:
+        return {}
+    taken: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in taken:
+            raise UsageError(
+                f"--out: {taken[path.stem]} and {path} would both be written to {path.stem}.*.png"
+            )
+        taken[path.stem] = path
+    out.mkdir(parents=True, exist_ok=True)
+    return {path: {kind: out / f"{name}.{kind}.png" for kind in kinds} for name, path in taken.items()}
+
+
+def as_text(files: dict[str, Path]) -> dict[str, str]:
+    """Paths as JSON values."""
+    return {kind: str(file) for kind, file in files.items()}
 
 
 def check_folder(flag: str, file: Path | None) -> None:

@@ -22,7 +22,11 @@ from forecasting.model import point_forecast
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(SeriesFlags):
-    """Flags of the evaluation."""
+    """Score a forecaster beside naive, seasonal naive, AR and Holt-Winters by a rolling backtest.
+
+    visionrnn evaluate forecasting --data FILE.csv --date-column DATE --value-column VALUE
+    --model RUN --report R.json
+    """
 
     model: str
     """A model or run folder, or user/name on the hub. Several, joined by commas, are averaged."""

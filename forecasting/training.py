@@ -19,7 +19,13 @@ from forecasting.system import ForecastingSystem
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastingConfig(SeriesFlags, ForecastSizes, TrainConfig):
-    """Flags of forecasting."""
+    """Train an RNN to forecast a time series.
+
+        visionrnn train forecasting --data FILE.csv --date-column DATE --value-column VALUE
+            --window 24 --horizon 12 --out RUN
+
+    The last rows (`--test`) are never used; scaler and base are fitted on the training part alone.
+    """
 
     test: float = 0.2
     """Rows (or, below 1, share) at the end that training never uses."""

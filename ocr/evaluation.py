@@ -25,7 +25,10 @@ _WORST = 50
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(ReportFlags):
-    """Flags of the evaluation."""
+    """Score a recognizer on labelled lines (`--data`), whole pages (`--pages`), or both.
+
+    visionrnn evaluate ocr --data DIR --model NAME --report FILE.json
+    """
 
     model: str = "english"
     """A bundled model, a model or run folder, or user/name on the hub."""

@@ -24,7 +24,12 @@ from ocr.system import OcrSystem
 
 @dataclass(frozen=True, kw_only=True)
 class OcrConfig(RecognizerConfig, TrainConfig):
-    """Flags of text recognition."""
+    """Train a recognizer of text lines.
+
+        visionrnn train ocr --data DIR [DIR ...] --out RUN [--synthetic 20000]
+
+    DIR holds `labels.tsv` (file, text) or is an LMDB folder of the deep-text-recognition benchmark.
+    """
 
     data: tuple[Path, ...]
     """Folders with labels.tsv, or LMDB folders; one named twice is drawn twice as often."""

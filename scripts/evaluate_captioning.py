@@ -1,10 +1,6 @@
-"""Score a captioner: BLEU-1 to 4, CIDEr-D and, where they can be had, METEOR and ROUGE-L, all x 100.
+"""`visionrnn evaluate captioning`."""
 
-python scripts/evaluate_captioning.py --data DIR --split val --model NAME --report FILE.json
-"""
-
-from captioning.evaluation import EvaluationConfig, evaluate
-from common.cli import run
+from visionrnn.cli import main
 
 if __name__ == "__main__":
-    run(evaluate, EvaluationConfig, __doc__)
+    main("evaluate", "captioning")

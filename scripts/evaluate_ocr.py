@@ -1,10 +1,6 @@
-"""Score a recognizer on labelled lines (`--data`), whole pages (`--pages`), or both.
+"""`visionrnn evaluate ocr`."""
 
-python scripts/evaluate_ocr.py --data DIR --model NAME --report FILE.json
-"""
-
-from common.cli import run
-from ocr.evaluation import EvaluationConfig, evaluate
+from visionrnn.cli import main
 
 if __name__ == "__main__":
-    run(evaluate, EvaluationConfig, __doc__)
+    main("evaluate", "ocr")

@@ -1,10 +1,6 @@
-"""Score an action classifier, in order and with the frames of each clip shuffled.
+"""`visionrnn evaluate video`."""
 
-python scripts/evaluate_video.py --data DIR --split val --model NAME --report FILE.json
-"""
-
-from common.cli import run
-from video.evaluation import EvaluationConfig, evaluate
+from visionrnn.cli import main
 
 if __name__ == "__main__":
-    run(evaluate, EvaluationConfig, __doc__)
+    main("evaluate", "video")

@@ -1,10 +1,6 @@
-"""Score an answerer and, for comparison, a model without the image and the most frequent answer.
+"""`visionrnn evaluate vqa`."""
 
-python scripts/evaluate_vqa.py --data DIR --split val --model NAME --report FILE.json
-"""
-
-from common.cli import run
-from vqa.evaluation import EvaluationConfig, evaluate
+from visionrnn.cli import main
 
 if __name__ == "__main__":
-    run(evaluate, EvaluationConfig, __doc__)
+    main("evaluate", "vqa")

@@ -1,12 +1,6 @@
-"""Train an answerer of questions about images.
+"""Train an answerer of questions about images: `visionrnn train vqa`."""
 
-    python scripts/train_vqa.py --data DIR --out RUN
-
-DIR holds `annotations/questions_{train,val}.json`, `annotations/annotations_{train,val}.json` and `images/`.
-"""
-
-from common.cli import run
-from vqa.training import VqaConfig, train
+from visionrnn.cli import main
 
 if __name__ == "__main__":
-    run(train, VqaConfig, __doc__)
+    main("train", "vqa")

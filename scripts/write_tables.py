@@ -146,6 +146,7 @@ def layout(heads: list[str], rows: list[list[str]]) -> str:
 
 def task_row(task: Task) -> list[str]:
     """The row of a task: its score, peer, size and speed, and the command."""
+    command = f"`visionrnn {task.verb} {task.example}`"
     page = f"[{task.title}](docs/{task.package}.md)"
     card, size = "trained on yours", ""
     if task.model:
@@ -153,7 +154,7 @@ def task_row(task: Task) -> list[str]:
         card = f"[{task.model}]({folder.as_posix()}/README.md)"
         size = f"{(ROOT / folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB"
     if task.score is None:
-        return [page, card, "", "", size, "", f"`{task.command}`"]
+        return [page, card, "", "", size, "", command]
     report = json.loads((ROOT / task.score.report).read_text(encoding="utf-8"))
     key, unit = task.score.speed
     speed = ""
@@ -162,7 +163,7 @@ def task_row(task: Task) -> list[str]:
         rate = report[above] / (report[below] if below else 1)
         speed = f"{rate:,.0f} {unit}/s"
     score = f"**{report[task.score.key]:.1f}** {task.score.name}"
-    return [page, card, score, task.score.peer, size, speed, f"`{task.command}`"]
+    return [page, card, score, task.score.peer, size, speed, command]
 
 
 def tables(text: str, folder: Path) -> str:

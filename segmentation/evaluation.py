@@ -18,7 +18,10 @@ from segmentation.segmenter import Segmenter
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(EvaluationFlags):
-    """Flags of the evaluation."""
+    """Score a segmentation model over a whole part of a data set, at the labels' own size.
+
+    visionrnn evaluate segmentation --data DIR --split val --model NAME --report FILE.json
+    """
 
     data: Path
     """Folder with classes.txt and SPLIT/{images,labels}."""

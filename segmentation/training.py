@@ -29,7 +29,12 @@ from segmentation.system import SegmentationSystem
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationConfig(SegmenterConfig, EncoderFlags, TrainConfig):
-    """Flags of segmentation."""
+    """Train a segmentation model.
+
+        visionrnn train segmentation --data DIR --out RUN [--context renet] [--stride 32]
+
+    DIR holds `classes.txt` (a name a line), `{train,val}/images` and `{train,val}/labels` (PNG of class ids).
+    """
 
     data: Path
     """Folder with classes.txt and {train,val}/{images,labels}; labels are PNGs of class ids."""

@@ -19,7 +19,10 @@ from video.metrics import confusion, percent, top_k
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(EvaluationFlags):
-    """Flags of the evaluation."""
+    """Score an action classifier, in order and with the frames of each clip shuffled.
+
+    visionrnn evaluate video --data DIR --split val --model NAME --report FILE.json
+    """
 
     data: Path
     """Folder with SPLIT.csv (columns file, label, group) and the clips."""

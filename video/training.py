@@ -36,7 +36,14 @@ from video.system import VideoSystem
 
 @dataclass(frozen=True, kw_only=True)
 class VideoConfig(ClipConfig, FeatureFlags, TrainConfig):
-    """Flags of action classification."""
+    """Train an action classifier over frame features.
+
+        visionrnn train video --data DIR --out RUN
+        visionrnn train video --data DIR --out RUN --folds group
+
+    DIR holds `train.csv` and `val.csv` (columns file, label, group) and the clips. No group may occur
+    in both.
+    """
 
     data: Path
     """Folder with train.csv and val.csv (columns file, label, group) and the clips."""

@@ -1,4 +1,4 @@
-"""The tasks, one entry each: what the README's table is written from.
+"""The tasks, one entry each: the commands and the README's table are made from it.
 
 Nothing is imported here but the standard library.
 """
@@ -30,19 +30,30 @@ class Task:
     """Its name in the field."""
     package: str
     """Its package; the page is docs/PACKAGE.md, its results docs/results/PACKAGE.md."""
-    command: str
-    """A command that uses it."""
+    verb: str
+    """`visionrnn VERB` uses it: `Config` and `main` of PACKAGE/command.py."""
+    does: str
+    """What the verb does, for the list of commands."""
+    example: str
+    """What may stand behind the verb."""
+    trainer: str
+    """Name of the flags of PACKAGE/training.py, beside its `train`."""
     model: str = ""
     """The bundled model that is used when none is named."""
     score: Score | None = None
     """How good it is; None where no model comes along."""
+    extra: str = ""
+    """The extra of setup.cfg that it needs."""
 
 
 TASKS = (
     Task(
         title="Image captioning",
         package="captioning",
-        command="python scripts/caption.py photo.jpg",
+        verb="caption",
+        does="Say what photos show.",
+        example="photo.jpg",
+        trainer="CaptioningConfig",
         model="flickr8k",
         score=Score(
             "reports/captioning/flickr8k_beam5.json",
@@ -55,7 +66,10 @@ TASKS = (
     Task(
         title="Text recognition",
         package="ocr",
-        command="python scripts/read_text.py page.jpg",
+        verb="read",
+        does="Read the text of pages, or of lines and words.",
+        example="page.jpg",
+        trainer="OcrConfig",
         model="english",
         score=Score(
             "reports/ocr/lines_sroie.json",
@@ -68,7 +82,10 @@ TASKS = (
     Task(
         title="Action recognition in video",
         package="video",
-        command="python scripts/classify_video.py clip.mp4",
+        verb="classify",
+        does="Name what happens in clips, recordings, cameras.",
+        example="clip.mp4",
+        trainer="VideoConfig",
         model="utd-mhad",
         score=Score(
             "reports/video/utd_bundled.json",
@@ -81,7 +98,10 @@ TASKS = (
     Task(
         title="Semantic segmentation",
         package="segmentation",
-        command="python scripts/segment.py street.jpg",
+        verb="segment",
+        does="Name the class of each pixel.",
+        example="street.jpg",
+        trainer="SegmentationConfig",
         model="camvid",
         score=Score(
             "reports/segmentation/camvid.json",
@@ -94,7 +114,10 @@ TASKS = (
     Task(
         title="Visual question answering",
         package="vqa",
-        command='python scripts/ask.py photo.jpg "what is on the table?"',
+        verb="ask",
+        does="Answer questions about a photo.",
+        example='photo.jpg "what is on the table?"',
+        trainer="VqaConfig",
         model="daquar",
         score=Score(
             "reports/vqa/san_seed0.json",
@@ -107,7 +130,10 @@ TASKS = (
     Task(
         title="Time series forecasting",
         package="forecasting",
-        command="python scripts/forecast.py --data FILE.csv --model RUN",
+        verb="forecast",
+        does="Forecast the next rows of a table.",
+        example="FILE.csv --model RUN",
+        trainer="ForecastingConfig",
         score=Score(
             "reports/forecasting/chosen_sunspots.json",
             "rmse",
@@ -115,5 +141,6 @@ TASKS = (
             "22.6 (AR), 23.8 (Holt-Winters), the same months",
             ("", ""),
         ),
+        extra="forecast",
     ),
 )

@@ -21,7 +21,10 @@ from vqa.model import ImageMemory, VqaModel
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(EvaluationFlags):
-    """Flags of the evaluation."""
+    """Score an answerer and, for comparison, a model without the image and the most frequent answer.
+
+    visionrnn evaluate vqa --data DIR --split val --model NAME --report FILE.json
+    """
 
     data: Path
     """Folder with questions, annotations and images, in VQA v2's format."""

@@ -26,7 +26,13 @@ from vqa.system import VqaSystem
 
 @dataclass(frozen=True, kw_only=True)
 class VqaConfig(AnswererConfig, FeatureConfig):
-    """Flags of visual question answering."""
+    """Train an answerer of questions about images.
+
+        visionrnn train vqa --data DIR --out RUN
+
+    DIR holds `annotations/questions_{train,val}.json`, `annotations/annotations_{train,val}.json`
+    and `images/`.
+    """
 
     data: Path
     """Folder with questions, annotations and images, in VQA v2's format."""

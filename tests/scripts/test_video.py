@@ -182,7 +182,7 @@ def test_a_long_recording(script, classifier_folder, tmp_path):
     assert found[0]["start"] < 0.2
     assert found[-1]["end"] > 5.5
     assert all(a["end"] == b["start"] and a["label"] != b["label"] for a, b in itertools.pairwise(found))
-    assert all(set(segment) == {"start", "end", "label", "score"} for segment in found)
+    assert all(set(segment) == {"path", "start", "end", "label", "score"} for segment in found)
     with Image.open(out) as drawn:
         assert drawn.width > 800
 

@@ -1,0 +1,170 @@
+"""`visionrnn read`: what the command does with its flags."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from common.cli import print_error, print_json, print_row, progress
+from common.errors import ImageError, UsageError
+from common.files import as_text, find_files, names_in
+from common.images import IMAGE_SUFFIXES, ImageSource, blamed_on
+from common.predictor import UseFlags
+from ocr.ctc import Reading
+from ocr.documents import open_pages
+from ocr.language import CharacterNgrams, LanguageModel
+from ocr.model import Recognizer
+from ocr.phrases import read_words
+from ocr.reader import BEAM_SIZE, Page, TextReader
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(UseFlags):
+    """Read the text of pages, or of images of one line each.
+
+        visionrnn read receipt.jpg
+        visionrnn read --line WORDS_FOLDER --json
+
+    Prints the text of each page, below a line `==> NAME <==` where there are several; with `--line`, path,
+    tab and text. An image or page that cannot be read is reported on stderr, the others are read all the
+    same, and the exit code is 1.
+    """
+
+    paths: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Images, PDF files, patterns or folders. Of a TIFF or PDF each page is read."""
+    line: bool = False
+    """Each image is one line or word, not a page."""
+    model: str = "english"
+    """A bundled model, a model or run folder, or user/name on the hub."""
+    beam_size: int = BEAM_SIZE
+    """Texts kept by the beam search, which the model's language model of characters guides; 1 is greedy
+    decoding: faster, less often right."""
+    words: Path | None = None
+    """Text file of words or sentences that the language model learns besides."""
+    min_confidence: float = 0.4
+    """Lines of a page that were read with less confidence are left out."""
+    password: str | None = None
+    """Opens protected PDF files."""
+    json: bool = False
+    """Print one JSON object per page or line, with boxes and confidences."""
+    out: Path | None = None
+    """Folder for a PNG of each page with frames around its lines and their text next to it."""
+    overlay: Path | None = None
+    """Also draw one page with frames around its lines and their text next to it, as PNG."""
+    batch_size: int = 32
+    """Lines at a time."""
+    workers: int = 2
+    """Threads that read images of lines."""
+
+
+def main(config: Config) -> int:
+    """Read each image; 1 if one could not be read."""
+    paths, failed = find_files(config.paths, IMAGE_SUFFIXES | {".pdf"}, "pictures")
+    if config.overlay is not None and (config.line or len(paths) != 1):
+        raise UsageError("--overlay draws one page: give one path, and no --line")
+    if config.out is not None and config.line:
+        raise UsageError("--out draws pages, and --line was given")
+    if config.words is not None and config.beam_size == 1:
+        raise UsageError("--words needs a beam: give a --beam-size above 1")
+    names_in(config.out, paths, ("overlay",))
+    reader = TextReader.from_pretrained(config.model, config.device, config.precision)
+    model = _language(config.words, reader.model) if config.words else None
+    each = (read_lines if config.line else read_pages)(config, reader, paths, model)
+    for name, found in progress(each, len(paths), "pictures"):
+        if isinstance(found, ImageError):
+            print_error(found)
+            failed = True
+        elif config.json:
+            print_json(plain(name, found) | as_text(written(config, name)))
+        elif config.line:
+            print_row(name, found.text)
+        else:
+            if len(paths) > 1 or name != str(paths[0]):
+                print_row(f"==> {name} <==")
+            print(found.text, flush=True)
+    return int(failed)
+
+
+def _language(words: Path, model: Recognizer) -> CharacterNgrams:
+    return CharacterNgrams.of(read_words(words), model.charset, base=model.language_model)
+
+
+def read_lines(
+    config: Config, reader: TextReader, paths: list[Path], model: LanguageModel | None
+) -> Iterator[tuple[str, Reading | ImageError]]:
+    """The name of each image, or page of a TIFF or PDF, with its text."""
+    pages = [page for path in paths for page in _pages(path, config.password)]
+    found = reader.read_lines_each(
+        [image for _, image in pages if not isinstance(image, ImageError)],
+        beam_size=config.beam_size,
+        language_model=model,
+        batch_size=config.batch_size,
+        workers=config.workers,
+    )
+    for name, image in pages:
+        yield name, image if isinstance(image, ImageError) else next(found)
+
+
+def read_pages(
+    config: Config, reader: TextReader, paths: list[Path], model: LanguageModel | None
+) -> Iterator[tuple[str, Page | ImageError]]:
+    """The name of each page with its text; draws the overlay."""
+    for name, image in (page for path in paths for page in _pages(path, config.password)):
+        if isinstance(image, ImageError):
+            yield name, image
+            continue
+        try:
+            with blamed_on(name):
+                page = reader.read(
+                    image,
+                    beam_size=config.beam_size,
+                    language_model=model,
+                    min_confidence=config.min_confidence,
+                    batch_size=config.batch_size,
+                )
+        except ImageError as error:
+            yield name, error
+            continue
+        files = list(written(config, name).values())
+        if config.overlay is not None and name in (str(paths[0]), f"{paths[0]}#1"):
+            files.append(config.overlay)
+        for file in files:
+            from ocr.drawing import draw_page
+
+            draw_page(image, page, file)
+        yield name, page
+
+
+def written(config: Config, name: str) -> dict[str, Path]:
+    """The overlay of a page in the folder of --out; NAME#2 becomes NAME-2.overlay.png."""
+    if config.out is None:
+        return {}
+    document, _, number = name.rpartition("#") if re.search(r"#\d+$", name) else (name, "", "")
+    return {"overlay": config.out / f"{Path(document).stem}{number and '-'}{number}.overlay.png"}
+
+
+def _pages(path: Path, password: str | None) -> Iterator[tuple[str, ImageSource | ImageError]]:
+    try:
+        yield from open_pages(path, password)
+    except ImageError as error:
+        yield str(path), error
+
+
+def plain(name: str, found: Page | Reading) -> dict[str, object]:
+    """JSON values of a page or line."""
+    if isinstance(found, Page):
+        lines = [{"text": line.text, "confidence": round(line.confidence, 4), "box": line.box,
+                  "polygon": line.polygon, "row": line.row} for line in found.lines]  # fmt: skip
+        return {"path": name, "text": found.text, "angle": round(found.angle, 2), "lines": lines}
+    characters = [
+        {"character": c, "confidence": round(p, 4), "position": round(x, 4)} for c, p, x in found.characters
+    ]
+    return {
+        "path": name,
+        "text": found.text,
+        "confidence": round(found.confidence, 4),
+        "characters": characters,
+    }

@@ -1,0 +1,6 @@
+"""`python -m visionrnn`."""
+
+from visionrnn.cli import main
+
+if __name__ == "__main__":
+    main()
