@@ -87,7 +87,7 @@ class Captioner(Predictor[CaptionModel]):
         *,
         revision: str | None = None,
     ) -> Self:
-        """Load a bundled model, a model or run folder, or `user/name` from the hub; or a list of these.
+        """Load a bundled model, a model or run folder, or `hub:user/name`; or a list of these.
 
         Raises:
             ModelError: one of them cannot be loaded.

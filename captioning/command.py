@@ -28,7 +28,7 @@ class Config(UseFlags):
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Pictures, patterns or folders."""
     model: tuple[str, ...] = ("flickr8k",)
-    """A bundled model, a model or run folder, or user/name on the hub; several are averaged."""
+    """A bundled model, a model or run folder, or hub:user/name; several are averaged."""
     beam_size: int = 3
     """Beams; 1 is greedy search."""
     n_best: int = 1

@@ -124,6 +124,13 @@ class Classifier(nn.Module):
             self.register_buffer("tag_weight", torch.zeros(tags, channels))
             self.register_buffer("tag_bias", torch.zeros(tags))
             self.register_buffer("tags", torch.full((tags,), PAD))
+            self.register_load_state_dict_post_hook(Classifier._check_words)
+
+    def _check_words(self, _: object) -> None:
+        """Raises ValueError where the numbers that were loaded are none of words."""
+        for numbers in (self.words, self.tags):
+            if bool(((numbers < 0) | (numbers >= self.size)).any()):
+                raise ValueError("the classifier of concepts has numbers of words that the vocabulary lacks")
 
     def fill(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         """Take the trained classifier (classes, C) and (classes,)."""

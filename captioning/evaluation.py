@@ -25,7 +25,7 @@ class EvaluationConfig(EvaluationFlags):
     data: Path
     """Folder with images and captions, in any layout that training reads."""
     model: tuple[str, ...] = ("flickr8k",)
-    """A bundled model, a model or run folder, or user/name on the hub; several are averaged."""
+    """A bundled model, a model or run folder, or hub:user/name; several are averaged."""
     beam_size: int = 5
     """Beams; 1 is greedy search."""
     length_penalty: float = 0.7

@@ -6,7 +6,7 @@ M concepts an image, C encoder channels, G grid size, D hidden size, E embedding
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -16,8 +16,10 @@ from captioning.concepts import Classifier, Seen, plurals
 from captioning.loss import output_loss
 from common.attention import AdditiveAttention, DotAttention
 from common.encoder import Encoder
+from common.images import Preprocess
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind, CellState, Layer, RecurrentCell, open_forget_gate
+from common.schema import Range, checked
 from common.search import reorder
 from common.text import BOS, PAD, Vocabulary
 
@@ -34,23 +36,32 @@ class DecoderConfig:
     it once, at the start. between is the fastest to train."""
     cell: CellKind = "lstm"
     """lstm, gru or rnn."""
-    hidden_size: int = 512
+    hidden_size: Annotated[int, Range(1, 65_536)] = 512
     """Units of the RNN."""
-    embedding_size: int = 256
+    embedding_size: Annotated[int, Range(1, 65_536)] = 256
     """Units of a word."""
-    grid_size: int = 512
+    grid_size: Annotated[int, Range(1, 65_536)] = 512
     """Units of a place of the grid."""
-    attention_size: int = 256
+    attention_size: Annotated[int, Range(1, 65_536)] = 256
     """Units of the attention."""
-    dropout: float = 0.5
+    dropout: Annotated[float, Range(0, 1)] = 0.5
     """On words, grid and output."""
     score: ScoreKind = "additive"
     """How attention compares: additive (Bahdanau), or dot (Luong), which is faster."""
-    concepts: int = 16
+    concepts: Annotated[int, Range(0, 1000)] = 16
     """Words that the encoder's classifier gives each image, to attend to and to copy; 0 is without. Only
     encoders from a weights package have a classifier."""
-    tags: int = 600
+    tags: Annotated[int, Range(0, 1_000_000)] = 600
     """With concepts: so many of the words that captions say most often are recognised besides its classes."""
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    encoder: str
+    preprocess: Preprocess
+    decoder: DecoderConfig
+    max_length: Annotated[int, Range(1, 1000)]
+    vocabulary: list[str]
 
 
 class Memory(NamedTuple):
@@ -493,9 +504,6 @@ class CaptionModel(PretrainedModel):
         config: the decoder's kind and sizes.
         vocabulary: its words.
         max_length: most words of a caption.
-
-    Raises:
-        ValueError: an unknown kind of decoder.
     """
 
     task = "captioning"
@@ -504,10 +512,6 @@ class CaptionModel(PretrainedModel):
         self, encoder: Encoder, config: DecoderConfig, vocabulary: Vocabulary, max_length: int
     ) -> None:
         super().__init__()
-        if config.decoder not in DECODERS:
-            raise ValueError(
-                f"decoder {config.decoder!r}: expected one of {', '.join(get_args(DecoderKind))}"
-            )
         self.encoder: Encoder = encoder
         self.decoder = DECODERS[config.decoder](config, encoder.out_channels, len(vocabulary))
         self.decoder.plurals = plurals(vocabulary)
@@ -579,6 +583,6 @@ class CaptionModel(PretrainedModel):
     @classmethod
     def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
         """See `PretrainedModel.from_architecture`."""
-        encoder = Encoder(values["encoder"]).with_preprocess(values["preprocess"]).freeze()
-        config = DecoderConfig(**values["decoder"])
-        return cls(encoder, config, Vocabulary(values["vocabulary"]), int(values["max_length"]))
+        built: _Architecture = checked(_Architecture, values, "architecture")
+        encoder = Encoder(built.encoder).with_preprocess(built.preprocess).freeze()
+        return cls(encoder, built.decoder, Vocabulary(built.vocabulary), built.max_length)

@@ -4,6 +4,7 @@ Notation: N images, C channels, H x W pixels, stride s.
 """
 
 import copy
+import glob
 import hashlib
 import importlib.util
 from collections.abc import Callable, Iterable
@@ -60,13 +61,11 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str = DEFAULT_ENCODER, image_size: int = 0) -> None:
         super().__init__()
+        check_name(name)
         try:
             backbone: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
         except RuntimeError as error:
-            near = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:6]) or "resnet50, convnext_tiny"
-            raise UsageError(
-                f"encoder {name!r} is not known to timm ({error}); perhaps one of: {near}"
-            ) from None
+            raise UsageError(f"encoder {name!r} cannot be built ({error}); choose another") from None
         config = backbone.pretrained_cfg
         side = image_size or config["input_size"][-1]
         self.backbone = backbone
@@ -146,14 +145,15 @@ class Encoder(nn.Module):
     def grid(self) -> tuple[int, int]:
         """H and W of the feature map of a preprocessed picture.
 
-        Where its size is no multiple of the stride, some backbones round up and others down: a copy that sees
-        a black picture tells.
+        Where its size is no multiple of the stride, some backbones round up and others down: one that sees a
+        black picture tells. What trains is not disturbed: a copy sees it.
         """
         size = self.preprocess.height, self.preprocess.width
         if size not in self._grids:
             black = next(self.parameters()).new_zeros(1, 3, *size)
             with torch.inference_mode():
-                height, width = copy.deepcopy(self).eval()(black).shape[2:]
+                still = copy.deepcopy(self).eval() if self.training else self
+                height, width = still(black).shape[2:]
             self._grids[size] = height, width
         return self._grids[size]
 
@@ -213,9 +213,9 @@ class Encoder(nn.Module):
             )
         return found
 
-    def with_preprocess(self, values: dict[str, Any]) -> "Encoder":
+    def with_preprocess(self, preprocess: Preprocess) -> "Encoder":
         """Take the preprocessing of a checkpoint in place of the backbone's own."""
-        self.preprocess = Preprocess.from_dict(values)
+        self.preprocess = preprocess
         return self
 
     def freeze(self) -> "Encoder":
@@ -263,6 +263,20 @@ class Encoder(nn.Module):
         digest = hashlib.sha256(repr((self.name, self.preprocess)).encode())
         digest.update(tensors_digest(self.backbone.state_dict().items()).encode())
         return digest.hexdigest()
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for what is no backbone of timm.
+
+    `hf-hub:` and `local-dir:` are none either: timm would go to the network, or read any folder, and such a
+    name may come from a model folder that a stranger made.
+    """
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{glob.escape(name.split('.')[0][:6])}*")[:6] or [
+            "resnet50",
+            "convnext_tiny",
+        ]
+        raise UsageError(f"encoder {name!r} is not known to timm; perhaps one of: {', '.join(near)}")
 
 
 class _DepthwiseInFp32(TorchFunctionMode):

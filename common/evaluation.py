@@ -32,7 +32,7 @@ class EvaluationFlags(ReportFlags):
     split: str = "val"
     """Which part of it."""
     model: Any
-    """A bundled model, a model or run folder, or user/name on the hub."""
+    """A bundled model, a model or run folder, or hub:user/name."""
 
 
 def facts(config: EvaluationFlags, predictor: Predictor[Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from common.errors import ImageError, UsageError, VisionError
+from common.schema import Range
 from common.threads import ahead
 
 ImageSource = str | os.PathLike[str] | Image.Image
@@ -189,6 +190,9 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
     return wide.round(out=wide).astype(np.uint8)
 
 
+_Spread = Annotated[float, Range(1e-6)]
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """An image as the encoder expects it; stored in the checkpoint and built only from it.
@@ -196,11 +200,11 @@ class Preprocess:
     The whole image is resized to `height` x `width`, so that nothing at its border is lost.
     """
 
-    height: int
-    width: int
+    height: Annotated[int, Range(1, 2048)]
+    width: Annotated[int, Range(1, 2048)]
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str = "bicubic"
+    std: tuple[_Spread, _Spread, _Spread]
+    interpolation: Literal["nearest", "nearest-exact", "bilinear", "bicubic"] = "bicubic"
 
     def __call__(self, source: ImageSource) -> torch.Tensor:
         """Return the image as float32 (3, height, width), normalised. Raises ImageError."""
@@ -235,13 +239,8 @@ class Preprocess:
             return fitted.permute(1, 2, 0).numpy()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` is the inverse."""
+        """Plain JSON values; `common.schema.checked` is the inverse."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
-        """Build from what `to_dict` gave, also after a trip through JSON."""
-        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
 @dataclass

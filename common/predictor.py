@@ -57,7 +57,7 @@ class Predictor(Generic[M]):
         *,
         revision: str | None = None,
     ) -> Self:
-        """Load a bundled model, a model or run folder, or `user/name` from the hub at a revision.
+        """Load a bundled model, a model or run folder, or `hub:user/name` at a revision.
 
         Raises:
             ModelError: the model cannot be loaded.

@@ -4,30 +4,49 @@ A model on disk is a folder: `config.json` (architecture, preprocessing, vocabul
 version), `model.safetensors` and a card, `README.md`. The config holds the SHA-256 of the weights, so that a
 damaged or exchanged file is noticed. A frozen encoder whose weights come from an installed package is not
 stored again: the config names the package and the encoder's fingerprint, which is checked on loading.
+
+A stranger may have made the folder. Before anything is allocated, the config's values are compared with their
+types and ranges, and the names, shapes and types of the tensors with those of the network that it describes.
 """
 
 import hashlib
 import json
+import os
 import sys
 from abc import abstractmethod
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from common.encoder import Encoder
+from common.encoder import WEIGHTS_PACKAGES, Encoder
 from common.errors import EncoderWeightsError, ModelError, ModelNotFoundError
+from common.schema import checked
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT = 1
+MAX_BYTES = {CONFIG: 8 * 2**20, WEIGHTS: 2 * 2**30}
+HUB = "hub:"
+"""Stands before a name that is looked for on the hub alone."""
+_FLOATS = {"F32", "F16", "BF16"}
+_STORED = {torch.int64: {"I64"}, torch.int32: {"I32"}, torch.uint8: {"U8"}, torch.bool: {"BOOL"}}
 _SCALE, _LARGE = ".int8_scale", 2**16  # what the scales of a matrix are called, and from how many weights on
 M = TypeVar("M", bound="PretrainedModel")
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """Where the weights of a frozen encoder are."""
+
+    package: str
+    fingerprint: str
 
 
 class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn"):
@@ -54,7 +73,10 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
     @classmethod
     @abstractmethod
     def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
-        """Build the model, with random weights, from what `architecture` gave."""
+        """Build the model, with random weights, from what `architecture` gave.
+
+        A stranger may have written the values: `common.schema.checked` first.
+        """
 
     @classmethod
     def bundled(cls) -> dict[str, Path]:
@@ -65,7 +87,10 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
 
     @classmethod
     def from_pretrained(cls: type[M], pretrained_model_name_or_path: str | Path, **hub: Any) -> M:
-        """Load a model: a bundled name, a model folder, a run folder (its `best`), or `user/name` on the hub.
+        """Load a model: a bundled name, a model folder, a run folder (its `best`), or `hub:user/name`.
+
+        The hub is asked only with `hub:` before the name, or where the name cannot be meant as a path: there
+        is no folder `user` here, and it is not `runs`, where the models of one's own are.
 
         Raises:
             ModelNotFoundError: the name stands for nothing.
@@ -73,42 +98,40 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
         """
         name = str(pretrained_model_name_or_path)
         folder = cls.bundled().get(name, Path(name))
-        if not folder.exists():
+        if name.startswith(HUB) or not folder.exists():
             names = ", ".join(cls.bundled()) or "none"
             known = f"the models that come along ({names}), a model folder, a run folder"
-            if name.count("/") != 1 or name.startswith((".", "/")):
-                raise ModelNotFoundError(f"no model {name!r}: give one of {known}, or user/name on the hub")
+            if not _is_on_hub(name):
+                raise ModelNotFoundError(
+                    f"no model {name!r}: give one of {known}, or {HUB}user/name for one on the hub"
+                )
             try:
-                folder = Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, CARD], **hub))
+                on_hub = name.removeprefix(HUB)
+                folder = Path(snapshot_download(on_hub, allow_patterns=[CONFIG, WEIGHTS, CARD], **hub))
             except Exception as error:  # the hub client raises many kinds; every one means "not to be had"
                 raise ModelNotFoundError(
                     f"no model {name!r} here or on the hub ({type(error).__name__}): give one of {known}"
                 ) from error
-        if not (folder / CONFIG).exists() and (folder / "best" / CONFIG).exists():
-            folder = folder / "best"
-        _read_config(folder, cls.task)
+        for best in ("", "best", "best.old"):  # the last where a run was killed while it exchanged the two
+            if (folder / best / CONFIG).exists():
+                return cls._from_pretrained(model_id=str(folder / best))
         return cls._from_pretrained(model_id=str(folder))
 
     @classmethod
     def _from_pretrained(cls: type[M], *, model_id: str, **_: Any) -> M:
         folder = Path(model_id)
         config = _read_config(folder, cls.task)
-        data = (folder / WEIGHTS).read_bytes()
-        try:
-            tensors = load_safetensors(data)
-        except SafetensorError as error:
-            pickled = data[:2] in (b"PK", b"\x80\x02", b"\x80\x04")
-            raise ModelError(
-                f"{folder / WEIGHTS}: {'a pickle, which is refused' if pickled else 'no safetensors file'} "
-                f"({error}); save the model again with save_pretrained"
-            ) from None
+        reference = config.get("encoder_weights")
+        cls._check_tensors(folder, config["architecture"], reference)
+        data = find_file(folder, WEIGHTS).read_bytes()
+        tensors = load_safetensors(data)
+        _check_numbers(folder, tensors)
         if hashlib.sha256(data).hexdigest() != config["weights_sha256"]:
             raise ModelError(
                 f"{folder / WEIGHTS}: altered or damaged, {CONFIG} has another SHA-256; copy it again"
             )
         try:
             model = cls.from_architecture(config["architecture"])
-            reference = config.get("encoder_weights")
             if reference and model.encoder is not None:
                 model.encoder.load_package_weights()
                 if model.encoder.freeze().fingerprint() != reference["fingerprint"]:
@@ -117,16 +140,60 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
                     )
                 tensors |= {f"encoder.{n}": t for n, t in model.encoder.state_dict().items()}
             model.load_state_dict(_from_int8(tensors))
-        except EncoderWeightsError as error:
+        except (EncoderWeightsError, ValueError) as error:
             raise ModelError(f"{folder}: {error}") from None
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{folder / CONFIG}: not the config of this model ({error!r})") from None
-        except RuntimeError as error:
-            if isinstance(error, ModelError):
-                raise
-            raise ModelError(f"{folder}: {CONFIG} and {WEIGHTS} do not belong together ({error})") from None
         model.info = config["info"]
         return model.eval()
+
+    @classmethod
+    def _check_tensors(cls, folder: Path, architecture: Any, reference: dict[str, Any] | None) -> None:
+        """Compare the weights' names, shapes and types with the network that the config describes.
+
+        Nothing of its size is allocated. Raises ModelError.
+        """
+        file = find_file(folder, WEIGHTS)
+        try:
+            with safe_open(file, framework="pt") as weights:
+                slices = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
+                found = {name: (s.get_dtype(), tuple(s.get_shape())) for name, s in slices.items()}
+        except SafetensorError as error:
+            with file.open("rb") as opened:
+                pickled = opened.read(2) in (b"PK", b"\x80\x02", b"\x80\x04")
+            raise ModelError(
+                f"{file}: {'a pickle, which is refused' if pickled else 'no safetensors file'} "
+                f"({error}); save the model again with save_pretrained"
+            ) from None
+        try:
+            with torch.device("meta"):
+                model = cls.from_architecture(architecture)
+        except Exception as error:  # a backbone may refuse sizes in any way
+            raise ModelError(f"{folder / CONFIG}: not the config of this model ({error})") from None
+        expected = model.state_dict()
+        if reference is not None and model.encoder is not None:
+            if model.encoder.name not in WEIGHTS_PACKAGES:
+                raise ModelError(
+                    f"{folder / CONFIG}: no package has weights of encoder {model.encoder.name!r}; "
+                    "save the model again"
+                )
+            expected = {name: t for name, t in expected.items() if not name.startswith("encoder.")}
+        for name, tensor in expected.items():
+            dtype, shape = found.pop(name, ("nothing", ()))
+            allowed, wanted = _STORED.get(tensor.dtype, _FLOATS), tuple(tensor.shape)
+            if dtype == "I8" and allowed is _FLOATS:
+                scale = found.pop(name + _SCALE, ("nothing", ()))
+                wrong = scale[0] not in _FLOATS or scale[1] != (*wanted[:1], 1)
+            else:
+                wrong = dtype not in allowed
+            if wrong or shape != wanted:
+                raise ModelError(
+                    f"{folder}: {CONFIG} and {WEIGHTS} do not belong together ({name} is {dtype} {shape}, "
+                    f"expected {'/'.join(sorted(allowed))} {wanted})"
+                )
+        if found:
+            raise ModelError(
+                f"{folder}: {CONFIG} and {WEIGHTS} do not belong together "
+                f"({next(iter(found))!r} is not of the network)"
+            )
 
     def _save_pretrained(self, save_directory: Path) -> None:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
@@ -203,21 +270,63 @@ def _from_int8(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return kept | {name: kept[name].float() * scale for name, scale in scales.items()}
 
 
+def _check_numbers(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Raises ModelError where a tensor holds NaN or infinity."""
+    floats = {name: t for name, t in tensors.items() if t.is_floating_point() and t.numel()}
+    wrong = [name for name, t in floats.items() if not torch.stack(t.aminmax()).isfinite().all()]
+    if wrong:
+        raise ModelError(
+            f"{folder / WEIGHTS}: {len(wrong)} tensors hold NaN or infinity, first {wrong[0]!r}; "
+            "the training diverged: train with a lower --learning-rate"
+        )
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """The real path of a file of a model folder, which a stranger may have made.
+
+    Raises:
+        ModelError: it is missing, no file (but a FIFO or a device), a link out of the folder, or larger than
+            `MAX_BYTES`.
+    """
+    file, root = (Path(os.path.realpath(path)) for path in (folder / name, folder))
+    if root.parent.name == "snapshots":  # the hub's cache: its files are links to ../../blobs
+        root = root.parents[1]
+    if not os.path.lexists(folder / name):
+        raise ModelError(f"{folder}: {name} is missing; copy the whole folder again")
+    if not file.is_relative_to(root):
+        raise ModelError(f"{folder / name}: a link out of the folder; put the file itself there")
+    if not file.is_file():
+        raise ModelError(f"{folder / name}: not a file; copy the whole folder again")
+    size = file.stat().st_size
+    if size > MAX_BYTES[name]:
+        raise ModelError(f"{folder / name}: {size:,} bytes, expected at most {MAX_BYTES[name]:,}")
+    return file
+
+
+def _is_on_hub(name: str) -> bool:
+    """Whether the hub may be asked for a name: a typing error in a path never is."""
+    user, _, model = name.removeprefix(HUB).partition("/")
+    if not user or not model or "/" in model or user.startswith("."):
+        return False
+    return name.startswith(HUB) or (user != "runs" and not os.path.lexists(user))
+
+
 def _read_config(folder: Path, task: str) -> dict[str, Any]:
     """The checked config of a model folder. Raises ModelError."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: not a folder; a model is a folder with {CONFIG} and {WEIGHTS}")
-    if not (folder / WEIGHTS).is_file():
+    if not os.path.lexists(folder / WEIGHTS):
         pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
         held = f"{pickles[0]} is a pickle and is refused; " if pickles else ""
         raise ModelError(f"{folder}: {WEIGHTS} is missing; {held}save the model with save_pretrained")
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads(find_file(folder, CONFIG).read_text(encoding="utf-8"))
         found = config["task"], config["format"]
-        _ = config["architecture"], config["info"], config["weights_sha256"]
-    except FileNotFoundError:
-        raise ModelError(f"{folder}: {CONFIG} is missing; copy the whole folder again") from None
-    except (ValueError, KeyError, TypeError) as error:
+        _ = config["architecture"], config["weights_sha256"]
+        checked(dict, config["info"], "info")
+        if config.get("encoder_weights") is not None:
+            checked(_Reference, config["encoder_weights"], "encoder_weights")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{folder / CONFIG}: not the config of a visionrnn model ({error!r})") from None
     if found[0] != task:
         raise ModelError(f"{folder}: a model for {found[0]}, not for {task}")

@@ -30,7 +30,7 @@ class Config(TableFlags):
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """CSV files with the columns that the model was trained on."""
     model: str
-    """A model or run folder, or user/name on the hub."""
+    """A model or run folder, or hub:user/name."""
     data: Path | None = None
     """One more CSV file."""
     date_column: str | None = None

@@ -29,7 +29,7 @@ class EvaluationConfig(SeriesFlags):
     """
 
     model: str
-    """A model or run folder, or user/name on the hub. Several, joined by commas, are averaged."""
+    """A model or run folder, or hub:user/name. Several, joined by commas, are averaged."""
     split: str = "test"
     """test is everything after the model's val part; val is that part."""
     season: int = 0

@@ -43,7 +43,7 @@ class Forecaster:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **hub: Any) -> "Forecaster":
-        """Load a model or run folder, or `user/name` from the hub. Raises ModelError."""
+        """Load a model or run folder, or `hub:user/name`. Raises ModelError."""
         return cls(ForecastModel.from_pretrained(name, **hub))
 
     def forecast(self, series: Series, horizon: int = 0) -> Forecast:

@@ -4,7 +4,7 @@ Notation: N windows, W steps of a window, F columns, H horizon, D hidden size, Q
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,39 +12,41 @@ from torch import nn
 
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind, RecurrentEncoder
+from common.schema import Range, checked
 
 Base = Literal["none", "seasonal_naive", "ar"]
 Transform = Literal["none", "sqrt", "log"]
 M = TypeVar("M", bound="ForecastModel")
+_Quantile = Annotated[float, Range(0.0001, 0.9999)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastSizes:
     """Sizes of the model and of its linear base; flags of its training."""
 
-    window: int
+    window: Annotated[int, Range(1, 1_000_000)]
     """Rows of the input window."""
-    horizon: int
+    horizon: Annotated[int, Range(1, 1_000_000)]
     """Rows that it forecasts, all at once."""
     cell: CellKind = "gru"
     """lstm, gru or rnn."""
-    hidden_size: int = 32
+    hidden_size: Annotated[int, Range(1, 65_536)] = 32
     """Units of the RNN in each direction."""
-    layers: int = 1
+    layers: Annotated[int, Range(1, 16)] = 1
     """Stacked layers."""
     bidirectional: bool = False
     """Run over the window in both directions."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Range(0, 1)] = 0.0
     """Between layers and before the output."""
-    quantiles: tuple[float, ...] = ()
+    quantiles: Annotated[tuple[_Quantile, ...], Range(0, 99)] = ()
     """Quantiles to forecast, e.g. 0.1 0.5 0.9; without them the mean."""
     transform: Transform = "none"
     """Applied to the value first: log for growth by percent, sqrt for counts."""
     base: Base = "ar"
     """What the RNN corrects: a linear autoregression, the last season, or nothing."""
-    season: int = 12
+    season: Annotated[int, Range(1, 1_000_000)] = 12
     """Rows of a season."""
-    lags: int = 0
+    lags: Annotated[int, Range(0, 1_000_000)] = 0
     """Lags of the autoregressive base; 0 is the whole window."""
 
 
@@ -52,7 +54,7 @@ class ForecastSizes:
 class ForecastConfig(ForecastSizes):
     """Sizes of the model, with what its series adds."""
 
-    columns: int = 1
+    columns: Annotated[int, Range(1, 100_000)] = 1
     """F, the value and its covariates."""
 
 
@@ -62,7 +64,7 @@ class Scaler:
 
     transform: Transform
     mean: tuple[float, ...]
-    std: tuple[float, ...]
+    std: tuple[Annotated[float, Range(1e-30)], ...]
 
     @classmethod
     def fit(cls, values: np.ndarray, transform: Transform) -> "Scaler":
@@ -86,6 +88,12 @@ class Scaler:
         if self.transform == "log":
             return np.asarray(np.exp(transformed))
         return np.asarray(np.square(np.maximum(transformed, 0)) if self.transform == "sqrt" else transformed)
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    model: ForecastConfig
+    scaler: Scaler
 
 
 def _transform_value(values: np.ndarray, transform: Transform) -> np.ndarray:
@@ -187,11 +195,11 @@ class ForecastModel(PretrainedModel):
     @classmethod
     def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
         """See `PretrainedModel.from_architecture`."""
-        scaler, model = values["scaler"], values["model"]
-        return cls(
-            ForecastConfig(**{**model, "quantiles": tuple(model["quantiles"])}),
-            Scaler(scaler["transform"], tuple(scaler["mean"]), tuple(scaler["std"])),
-        )
+        built: _Architecture = checked(_Architecture, values, "architecture")
+        columns, scaler = built.model.columns, built.scaler
+        if not len(scaler.mean) == len(scaler.std) == columns:
+            raise ValueError(f"architecture.scaler has other columns than the model's {columns}")
+        return cls(built.model, scaler)
 
 
 def point_forecast(forecasts: torch.Tensor, quantiles: tuple[float, ...]) -> torch.Tensor:

@@ -38,7 +38,7 @@ class Config(UseFlags):
     line: bool = False
     """Each image is one line or word, not a page."""
     model: str = "english"
-    """A bundled model, a model or run folder, or user/name on the hub."""
+    """A bundled model, a model or run folder, or hub:user/name."""
     beam_size: int = BEAM_SIZE
     """Texts kept by the beam search, which the model's language model of characters guides; 1 is greedy
     decoding: faster, less often right."""

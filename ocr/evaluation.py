@@ -31,7 +31,7 @@ class EvaluationConfig(ReportFlags):
     """
 
     model: str = "english"
-    """A bundled model, a model or run folder, or user/name on the hub."""
+    """A bundled model, a model or run folder, or hub:user/name."""
     data: Path | None = None
     """Folder with labels.tsv, or an LMDB folder."""
     last: str = ""

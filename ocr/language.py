@@ -117,7 +117,9 @@ class CharacterNgrams(nn.Module):
         return dict(sums)
 
     def _clear_caches(self, _: object) -> None:
-        """New counts were loaded."""
+        """New counts were loaded. Raises ValueError where one is below 1."""
+        if bool((self.counts < 1).any()):
+            raise ValueError("the language model has n-grams that occur less than once")
         self.__dict__.pop("_table", None)
         self.__dict__.pop("_after", None)
         self._cached.cache_clear()

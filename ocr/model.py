@@ -6,7 +6,7 @@ Notation: N lines, H x W pixels, C channels, T = W / stride steps, D hidden size
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import timm
 import torch
@@ -14,10 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from common.cli import sizes_of
+from common.encoder import check_name
 from common.errors import UsageError
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind, RecurrentEncoder
-from ocr.charset import Charset
+from common.schema import Range, checked
+from ocr.charset import PRINTABLE, Charset
 from ocr.images import WIDTH_MULTIPLE, LinePreprocess
 from ocr.language import CharacterNgrams
 
@@ -38,14 +41,20 @@ class RecognizerConfig:
     """compact (a thin ResNet-10), vgg (Shi et al. 2015), or a backbone of timm; trained from scratch."""
     cell: CellKind = "lstm"
     """lstm, gru or rnn."""
-    hidden_size: int = 128
+    hidden_size: Annotated[int, Range(1, 65_536)] = 128
     """Units of the RNN in each direction."""
-    layers: int = 2
+    layers: Annotated[int, Range(1, 16)] = 2
     """Stacked RNN layers."""
-    dropout: float = 0.1
+    dropout: Annotated[float, Range(0, 1)] = 0.1
     """Before, between and after the RNN layers."""
-    height: int = 32
+    height: Annotated[int, Range(16, 256)] = 32
     """Pixels to which each line is scaled."""
+
+
+@dataclass(frozen=True)
+class _Architecture(RecognizerConfig):
+    charset: Annotated[str, Range(1)] = PRINTABLE
+    ngrams: Annotated[int, Range(0, 10**8)] = 0
 
 
 class _Cleared(TorchFunctionMode):
@@ -125,6 +134,8 @@ class LineEncoder(nn.Module):
 
     @torch.no_grad()
     def _check_padding(self, name: str) -> None:
+        if next(self.parameters()).is_meta:  # of a model that is built for its shapes alone
+            return
         was_training = self.training
         self.eval()
         generator = torch.Generator().manual_seed(0)
@@ -166,6 +177,7 @@ def shi_vgg() -> nn.Sequential:
 def _timm_backbone(name: str) -> nn.Module:
     """A timm backbone, cut where its height is a sixteenth, with the width at a quarter."""
     timm_name, options = _COMPACT if name == COMPACT else (name, {})
+    check_name(timm_name)
     try:
         full: Any = timm.create_model(timm_name, features_only=True, **options)
         reductions = full.feature_info.reduction()
@@ -242,8 +254,8 @@ class Recognizer(PretrainedModel):
     @classmethod
     def from_architecture(cls, values: dict[str, Any]) -> "Recognizer":
         """Build with random weights."""
-        sizes = {name: value for name, value in values.items() if name not in ("charset", "ngrams")}
-        return cls(RecognizerConfig(**sizes), Charset(values["charset"]), values.get("ngrams", 0))
+        built: _Architecture = checked(_Architecture, values, "architecture")
+        return cls(sizes_of(RecognizerConfig, built), Charset(built.charset), built.ngrams)
 
     def forward(
         self, lines: torch.Tensor, widths: torch.Tensor | None = None

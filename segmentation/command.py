@@ -28,7 +28,7 @@ class Config(UseFlags):
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Images, patterns or folders."""
     model: str = "camvid"
-    """A bundled model, a model or run folder, or user/name on the hub."""
+    """A bundled model, a model or run folder, or hub:user/name."""
     out: Path | None = None
     """Folder for the label and overlay PNGs."""
     json: bool = False

@@ -26,7 +26,7 @@ class EvaluationConfig(EvaluationFlags):
     data: Path
     """Folder with classes.txt and SPLIT/{images,labels}."""
     model: str = "camvid"
-    """A bundled model, a model or run folder, or user/name on the hub."""
+    """A bundled model, a model or run folder, or hub:user/name."""
     ignore_label: int | None = None
     """Class id in the labels that counts for nothing; by default the one the model was trained with."""
     confusion: Path | None = None

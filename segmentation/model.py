@@ -6,15 +6,17 @@ Notation: N images, H x W pixels, C channels, D width of the decoder, K classes,
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from common.encoder import Encoder
+from common.images import Preprocess
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind
+from common.schema import Range, checked
 from segmentation.images import ScenePreprocess
 from segmentation.renet import ReNet
 
@@ -33,14 +35,23 @@ class SegmenterConfig:
     """Where the encoder is cut: 8, 16 or 32."""
     context: ContextKind = "renet"
     """renet (RNNs sweep the map), attention, conv, or none (the control)."""
-    context_layers: int = 1
+    context_layers: Annotated[int, Range(1, 16)] = 1
     """How many of them."""
     cell: CellKind = "gru"
     """gru, lstm or rnn; of renet."""
-    width: int = 128
+    width: Annotated[int, Range(4, 65_536, multiple=4)] = 128
     """Channels of the decoder."""
-    dropout: float = 0.1
+    dropout: Annotated[float, Range(0, 1)] = 0.1
     """On the map that is classified."""
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    encoder: str
+    preprocess: Preprocess
+    network: SegmenterConfig
+    classes: Annotated[list[str], Range(1)]
+    ignore_label: Annotated[int, Range(-1, 65_535)]
 
 
 class SelfAttention(nn.Module):
@@ -200,8 +211,9 @@ class SegmentationModel(PretrainedModel):
     @classmethod
     def from_architecture(cls, values: dict[str, Any]) -> "SegmentationModel":
         """Build with random weights."""
-        encoder = Encoder(values["encoder"]).with_preprocess(values["preprocess"])
-        return cls(encoder, SegmenterConfig(**values["network"]), values["classes"], values["ignore_label"])
+        built: _Architecture = checked(_Architecture, values, "architecture")
+        encoder = Encoder(built.encoder).with_preprocess(built.preprocess)
+        return cls(encoder, built.network, built.classes, built.ignore_label)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """images (N, 3, H, W), any size -> logits (N, K, H / 4, W / 4), rounded up."""

@@ -33,7 +33,7 @@ class Config(UseFlags):
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Clips, patterns or folders; or, with --stream, one long recording or the index of a camera."""
     model: str = "utd-mhad"
-    """A bundled model, a model or run folder, or user/name on the hub."""
+    """A bundled model, a model or run folder, or hub:user/name."""
     top: int = 1
     """Labels with their probabilities to print for each clip."""
     json: bool = False

@@ -27,7 +27,7 @@ class EvaluationConfig(EvaluationFlags):
     data: Path
     """Folder with SPLIT.csv (columns file, label, group) and the clips."""
     model: str = "utd-mhad"
-    """A bundled model, a model or run folder, or user/name on the hub."""
+    """A bundled model, a model or run folder, or hub:user/name."""
     confusion: Path | None = None
     """PNG of the confusion matrix; by default beside --report."""
     workers: int = 2

@@ -6,15 +6,17 @@ K classes.
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
 
 from common.encoder import Encoder
 from common.errors import UsageError
+from common.images import Preprocess
 from common.pretrained import PretrainedModel
 from common.recurrent import RecurrentEncoder, open_forget_gate
+from common.schema import Range, checked
 from video.images import StreamKind
 
 HeadKind = Literal["mean", "rnn", "lstm", "gru", "convlstm"]
@@ -27,9 +29,9 @@ Places = Literal["grid", "mean"]
 class ClipConfig:
     """Sizes of an action classifier."""
 
-    streams: tuple[StreamKind, ...] = ("appearance", "difference")
+    streams: Annotated[tuple[StreamKind, ...], Range(1, 3)] = ("appearance", "difference")
     """Inputs of the encoder: appearance (frames), difference (to the frame before), flow (optical)."""
-    frames: int = 24
+    frames: Annotated[int, Range(1, 1024)] = 24
     """Frames of a clip that the network sees."""
     head: HeadKind = "gru"
     """mean (no order: the control), rnn, lstm, gru, convlstm."""
@@ -41,12 +43,21 @@ class ClipConfig:
     """late (one head per stream, logits added) or early (features concatenated)."""
     places: Places = "grid"
     """grid (where in the frame something is counts) or mean (few weights, for few clips)."""
-    place_size: int = 64
+    place_size: Annotated[int, Range(1, 65_536)] = 64
     """Units of a place of the feature map."""
-    hidden_size: int = 256
+    hidden_size: Annotated[int, Range(1, 65_536)] = 256
     """Units of the RNN in each direction."""
-    dropout: float = 0.5
+    dropout: Annotated[float, Range(0, 1)] = 0.5
     """On places, frames and output."""
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    encoder: str
+    preprocess: Preprocess
+    network: ClipConfig
+    labels: Annotated[list[str], Range(1)]
+    clip_seconds: Annotated[float, Range(0.01, 3600)]
 
 
 class ConvLSTM(nn.Module):
@@ -222,9 +233,9 @@ class VideoModel(PretrainedModel):
     @classmethod
     def from_architecture(cls, values: dict[str, Any]) -> "VideoModel":
         """Build with random weights."""
-        encoder = Encoder(values["encoder"]).with_preprocess(values["preprocess"]).freeze()
-        config = ClipConfig(**{**values["network"], "streams": tuple(values["network"]["streams"])})
-        return cls(encoder, config, values["labels"], values["clip_seconds"])
+        built: _Architecture = checked(_Architecture, values, "architecture")
+        encoder = Encoder(built.encoder).with_preprocess(built.preprocess).freeze()
+        return cls(encoder, built.network, built.labels, built.clip_seconds)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Preprocessed images (F, 3, H, W) -> features (F, L, C)."""

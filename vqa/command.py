@@ -32,7 +32,7 @@ class Config(UseFlags):
     questions: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """What to ask, each question in quotes."""
     model: str = "daquar"
-    """A bundled model, a model or run folder, or user/name on the hub."""
+    """A bundled model, a model or run folder, or hub:user/name."""
     top: int = 5
     """Answers with their probabilities, in JSON."""
     json: bool = False

@@ -31,7 +31,7 @@ class EvaluationConfig(EvaluationFlags):
     image_template: str = IMAGE_TEMPLATE
     """Where the image of an id is in --data; for VQA v2 images/COCO_{split}2014_{image_id:012d}.jpg."""
     model: str = "daquar"
-    """A bundled model, a model or run folder, or user/name on the hub."""
+    """A bundled model, a model or run folder, or hub:user/name."""
     question_only: str | None = None
     """The control of kind question_only to compare with; by default the bundled MODEL-question-only."""
     batch_size: int = 64

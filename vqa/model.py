@@ -5,7 +5,7 @@ Notation: Q questions, T words, L grid places, C channels, E embedding size, D h
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
@@ -13,8 +13,10 @@ from torch.nn import functional as F
 
 from common.attention import AdditiveAttention
 from common.encoder import Encoder
+from common.images import Preprocess
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind, RecurrentEncoder
+from common.schema import Range, checked
 from common.text import PAD, UNK, Vocabulary
 
 AnswererKind = Literal["san", "lstm_q_i", "question_only", "image_only"]
@@ -28,16 +30,25 @@ class AnswererConfig:
     """san (stacked attention), lstm_q_i (pooled image), or a control: question_only, image_only."""
     cell: CellKind = "lstm"
     """lstm, gru or rnn; reads the question."""
-    hidden_size: int = 512
+    hidden_size: Annotated[int, Range(1, 65_536)] = 512
     """Units of the RNN."""
-    embedding_size: int = 256
+    embedding_size: Annotated[int, Range(1, 65_536)] = 256
     """Units of a word."""
-    attention_size: int = 256
+    attention_size: Annotated[int, Range(1, 65_536)] = 256
     """Units of an attention layer."""
-    hops: int = 2
+    hops: Annotated[int, Range(1, 16)] = 2
     """Attention layers of san."""
-    dropout: float = 0.5
+    dropout: Annotated[float, Range(0, 1)] = 0.5
     """On words, image and output."""
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    encoder: str
+    preprocess: Preprocess
+    network: AnswererConfig
+    vocabulary: list[str]
+    answers: Annotated[list[str], Range(1)]
 
 
 @dataclass(frozen=True)
@@ -177,9 +188,9 @@ class VqaModel(PretrainedModel):
     @classmethod
     def from_architecture(cls, values: dict[str, Any]) -> "VqaModel":
         """Build with random weights."""
-        encoder = Encoder(values["encoder"]).with_preprocess(values["preprocess"]).freeze()
-        config = AnswererConfig(**values["network"])
-        return cls(encoder, config, Vocabulary(values["vocabulary"]), values["answers"])
+        built: _Architecture = checked(_Architecture, values, "architecture")
+        encoder = Encoder(built.encoder).with_preprocess(built.preprocess).freeze()
+        return cls(encoder, built.network, Vocabulary(built.vocabulary), built.answers)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Preprocessed images (N, 3, H, W) -> features (N, L, C)."""

@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import random
 import struct
@@ -13,6 +14,7 @@ from PIL import Image, ImageFilter
 
 from common.errors import ImageError
 from common.images import IMAGE_SUFFIXES, Preprocess, load_image, read_batches
+from common.schema import checked
 from tests.conftest import mutated
 
 PREPROCESS = Preprocess(32, 48, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -130,8 +132,8 @@ def test_preprocessing_is_exact_and_survives_json():
         3, 1, 1
     )
     torch.testing.assert_close(values(image), expected / torch.tensor(values.std).view(3, 1, 1))
-    assert Preprocess.from_dict(values.to_dict()) == values
-    assert Preprocess.from_dict({**values.to_dict(), "mean": [0.5, 0.4, 0.3]}) == values
+    assert checked(Preprocess, values.to_dict(), "preprocess") == values
+    assert checked(Preprocess, json.loads(json.dumps(values.to_dict())), "preprocess") == values
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
