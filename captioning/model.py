@@ -6,7 +6,7 @@ M concepts an image, C encoder channels, G grid size, D hidden size, E embedding
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import nn
@@ -504,6 +504,9 @@ class CaptionModel(PretrainedModel):
         config: the decoder's kind and sizes.
         vocabulary: its words.
         max_length: most words of a caption.
+
+    Raises:
+        ValueError: an unknown kind of decoder.
     """
 
     task = "captioning"
@@ -512,6 +515,10 @@ class CaptionModel(PretrainedModel):
         self, encoder: Encoder, config: DecoderConfig, vocabulary: Vocabulary, max_length: int
     ) -> None:
         super().__init__()
+        if config.decoder not in DECODERS:
+            raise ValueError(
+                f"decoder {config.decoder!r}: expected one of {', '.join(get_args(DecoderKind))}"
+            )
         self.encoder: Encoder = encoder
         self.decoder = DECODERS[config.decoder](config, encoder.out_channels, len(vocabulary))
         self.decoder.plurals = plurals(vocabulary)

@@ -40,7 +40,7 @@ def checked(kind: Any, value: Any, name: str) -> Any:
 
     Args:
         kind: int, float, bool, str, dict, Path, a Literal, a dataclass of such, a tuple or list of one of
-            them, or one of them or None. A whole number is also a float; lists become tuples, dicts dataclasses.
+            them, or one of them or None. A whole number is also a float, a list a tuple, a dict a dataclass.
         value: what JSON gave.
         name: stands in the message; of a dataclass's field, with its own name behind.
 

@@ -177,8 +177,8 @@ def shi_vgg() -> nn.Sequential:
 def _timm_backbone(name: str) -> nn.Module:
     """A timm backbone, cut where its height is a sixteenth, with the width at a quarter."""
     timm_name, options = _COMPACT if name == COMPACT else (name, {})
-    check_name(timm_name)
     try:
+        check_name(timm_name)
         full: Any = timm.create_model(timm_name, features_only=True, **options)
         reductions = full.feature_info.reduction()
         cut = max(i for i, reduction in enumerate(reductions) if reduction == 16)
