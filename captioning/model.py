@@ -510,6 +510,7 @@ class CaptionModel(PretrainedModel):
     """
 
     task = "captioning"
+    pipeline_tag = "image-to-text"
 
     def __init__(
         self, encoder: Encoder, config: DecoderConfig, vocabulary: Vocabulary, max_length: int

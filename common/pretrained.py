@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import EvalResult, ModelCardData, PyTorchModelHubMixin, snapshot_download
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
@@ -59,6 +59,8 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
     """
 
     task: ClassVar[str]
+    pipeline_tag: ClassVar[str | None] = None
+    """What the hub calls such a task, where it has a name for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -223,10 +225,29 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
         )
 
     def card(self) -> str:
-        """A model card from `info`; the user completes data terms and limits before publishing."""
+        """A model card from `info`, below the header that the hub reads.
+
+        The user completes data terms and limits before publishing.
+        """
+        results = [
+            EvalResult(self.pipeline_tag or self.task, str(self.info.get("data", "own")), "val", key, value)
+            for key, value in self.info.get("metrics", {}).items()
+            if isinstance(value, int | float)
+        ]
+        header = ModelCardData(
+            library_name="visionrnn",
+            pipeline_tag=self.pipeline_tag,
+            tags=[self.task, "rnn"],
+            model_name=self.task if results else None,
+            eval_results=results or None,
+        )
         rows = [f"| {key} | {value} |" for key, value in self.info.items() if not isinstance(value, dict)]
         scores = [f"| {key} | {value} |" for key, value in self.info.get("metrics", {}).items()]
         lines = [
+            "---",
+            header.to_yaml(),
+            "---",
+            "",
             f"# A visionrnn model for {self.task}",
             "",
             "| | |",

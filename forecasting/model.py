@@ -155,6 +155,7 @@ class ForecastModel(PretrainedModel):
     """
 
     task = "forecasting"
+    pipeline_tag = "time-series-forecasting"
 
     def __init__(self, config: ForecastConfig, scaler: Scaler) -> None:
         super().__init__()

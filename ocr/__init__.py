@@ -1,6 +1,8 @@
 """Text recognition: a CNN finds characters, an RNN turns columns into words, CTC aligns."""
 
+from ocr.ctc import Reading
 from ocr.documents import open_pages
+from ocr.model import Recognizer
 from ocr.reader import Line, Page, TextReader
 
-__all__ = ["Line", "Page", "TextReader", "open_pages"]
+__all__ = ["Line", "Page", "Reading", "Recognizer", "TextReader", "open_pages"]

@@ -228,6 +228,7 @@ class Recognizer(PretrainedModel):
     """
 
     task = "ocr"
+    pipeline_tag = "image-to-text"
 
     def __init__(self, config: RecognizerConfig, charset: Charset, ngrams: int = 0) -> None:
         super().__init__()

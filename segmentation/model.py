@@ -181,6 +181,7 @@ class SegmentationModel(PretrainedModel):
     """
 
     task = "segmentation"
+    pipeline_tag = "image-segmentation"
 
     def __init__(
         self, encoder: Encoder, config: SegmenterConfig, classes: Sequence[str], ignore_label: int

@@ -15,7 +15,12 @@ from tests.video.conftest import moving_square, write_video
 from visionrnn.cli import find
 
 ROOT = SCRIPTS.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 DOCUMENTS = [*PAGES, ROOT / "examples" / "README.md", *sorted(ROOT.glob("*/pretrained/*/README.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 

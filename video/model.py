@@ -210,6 +210,7 @@ class VideoModel(PretrainedModel):
     """
 
     task = "video"
+    pipeline_tag = "video-classification"
 
     def __init__(
         self, encoder: Encoder, config: ClipConfig, labels: list[str], clip_seconds: float = 2.0

@@ -166,6 +166,7 @@ class VqaModel(PretrainedModel):
     """
 
     task = "vqa"
+    pipeline_tag = "visual-question-answering"
 
     def __init__(
         self, encoder: Encoder, config: AnswererConfig, vocabulary: Vocabulary, answers: list[str]

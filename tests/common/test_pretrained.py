@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
 from captioning.model import CaptionModel, DecoderConfig
@@ -51,7 +52,10 @@ def test_save_and_load_give_equal_output(tmp_path, kind, cell):
     assert loaded.encoder.preprocess == model.encoder.preprocess
     assert loaded.vocabulary.words == model.vocabulary.words
     assert loaded.info == model.info
-    assert "cider_d" in (tmp_path / "README.md").read_text()
+    card = ModelCard.load(tmp_path / "README.md")
+    assert (card.data.library_name, card.data.pipeline_tag) == ("visionrnn", "image-to-text")
+    assert [(r.metric_type, r.metric_value) for r in card.data.eval_results] == [("cider_d", 1.5)]
+    assert "cider_d" in card.text
     assert not loaded.training
 
 
