@@ -15,6 +15,8 @@ from ocr.images import WIDTH_MULTIPLE, LineBatch, LinePreprocess, stack
 from ocr.labels import TextLine
 from ocr.synthetic import SyntheticLines, distort
 
+_WORDS, _WORD_WIDTH = 0.6, 70.0  # this share of the synthetic lines are words, so many pixels wide
+
 
 class Draw(NamedTuple):
     """One line of an epoch."""
@@ -79,12 +81,13 @@ class WidthBatches(Sampler[list[Draw]]):
     """Batches of draws that are nearly equally wide, in random order; each process takes its rows of each.
 
     Args:
-        widths: of the labelled lines; each is drawn once an epoch.
+        widths: of the labelled lines; each is drawn once an epoch at most.
         batch_size: rows over all processes.
         seed: of everything.
         shuffle: distort, mix with synthetic lines, and shuffle. Without it: every labelled line as it is.
         synthetic: synthetic lines an epoch.
         trainer: has the number of the epoch.
+        labelled: draw so many of the labelled lines, others each epoch; 0 is all.
     """
 
     def __init__(
@@ -96,23 +99,30 @@ class WidthBatches(Sampler[list[Draw]]):
         shuffle: bool,
         synthetic: int,
         trainer: Any,
+        labelled: int = 0,
     ) -> None:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.world = torch.distributed.get_world_size() if distributed else 1
         self.rank = torch.distributed.get_rank() if distributed else 0
         self.widths, self.batch_size, self.seed = widths, batch_size, seed
+        self.labelled = min(labelled, len(widths)) if shuffle and labelled else len(widths)
         self.shuffle, self.synthetic, self.trainer = shuffle, synthetic if shuffle else 0, trainer
 
     def __len__(self) -> int:
-        return -(-(len(self.widths) + self.synthetic) // self.batch_size)
+        return -(-(self.labelled + self.synthetic) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         random = np.random.default_rng([self.seed, epochs_trained(self.trainer)])
         seeds = random.integers(0, 2**31, len(self.widths) + self.synthetic)
-        draws = [Draw(i, int(seeds[i]) if self.shuffle else -1, width) for i, width in enumerate(self.widths)]
+        rows = range(len(self.widths))
+        if self.labelled < len(self.widths):
+            rows = sorted(random.choice(len(self.widths), self.labelled, replace=False).tolist())
+        draws = [Draw(i, int(seeds[i]) if self.shuffle else -1, self.widths[i]) for i in rows]
         if self.synthetic:
             mean = max(60.0, float(np.mean(self.widths))) if self.widths else 120.0
-            synthetic_widths = np.clip(random.gamma(2.2, mean / 2.2, self.synthetic), 24, 640).astype(int)
+            words = random.random(self.synthetic) < _WORDS
+            synthetic_widths = random.gamma(2.2, np.where(words, _WORD_WIDTH, mean) / 2.2)
+            synthetic_widths = np.clip(synthetic_widths, 14, 640).astype(int)
             draws += [
                 Draw(-1, int(s), int(w))
                 for s, w in zip(seeds[len(self.widths) :], synthetic_widths, strict=True)

@@ -3,6 +3,7 @@
 import string
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -10,6 +11,27 @@ from common.errors import DataError, UsageError
 from common.files import read_text
 from ocr.charset import Charset, composed
 
+Kind = Literal["document", "form", "scene"]
+"""What a line is drawn as: receipts and running text, words of forms, words of signs and screens."""
+_SHORT_ENTRIES = (
+    ":", ":", "-", "-", ",", ".", "/", "&", "&", "#", "$", "$", "*", "(", ")", "%", "X", "X", "x", "a",
+    "A", "I", "/", "+", "=", "_", "__", "--", "...", "**", "1", "2", "3", "4", "5", "6", "7", "8", "9",
+    "0", "1.", "2.", "3.", "A.", "B.", "(1)", "a)", "?", '"', "'", ";", "|", "[", "]", "<", ">", "!", "@",
+    "{", "}", "~", "\\", "^", "`",
+)  # fmt: skip
+_SINGLE = tuple(string.ascii_letters + string.digits)
+_ENTRIES = (
+    "#", "##", "###", "####", "##%", "#.", "##.", "(#)", "(###)", "###-####", "###-###-####",
+    "(###)###-####", "#####", "#####-####", "19##", "'##", "#/#", "#/##/##", "##/##/##", "##-##-##",
+    "#.#", "#.##", "##.#%", "$###", "$#,###", "$##.##", "#,###", "##,###", "#,###,###", "#-#", "##-##",
+    "#:##", "##:##", "No.", "Dr.", "Mr.", "Ms.", "Inc.", "Co.", "U.S.", "U.S.A.", "N.Y.", "P.O.", "e.g.",
+    "i.e.", "etc.", "Re:", "cc:", "To:", "From:", "TO:", "FROM:", "DATE:", "Fax:", "FAX", "Tel.", "No.:",
+    "N/A", "R&D", "(s)", "St.", "Ave.", "Jr.", "vs.", "mg", "mg/cig", "##mm", "#x#", "A.M.", "p.m.",
+    "____", "______", "Page", "of", "#st", "#nd", "#th", "####A", "A-##", "B###", "*#", "##*",
+)  # fmt: skip
+_NUMBERS = ("${}", "{}%", "{}th", "{}km", "{}AM", "No{}", "{}ml", "{}+", "A{}", "{}.99")
+_AROUND = ("({})", '"{}"', "{}'s", "[{}]", "({}s)", "{}.)")
+_ON_SIGNS = ("'{}'", '"{}"', "{}'s", "({})", "{}.com", "&{}", "#{}", "@{}")
 SYSTEM_WORDS = Path("/usr/share/dict/words")
 _CURRENCIES = ("$", "RM", "RM ", "USD ", "EUR ", "-", "-RM", "@", "")
 _CODE_PATTERNS = (
@@ -56,21 +78,84 @@ class TextSource:
         self.charset = charset
         self.words = [word for word in words if not charset.unknown(word)]
 
-    def __call__(self, random: np.random.Generator, length: int) -> str:
-        """A text of about `length` characters, at least one."""
-        kind = random.random()
-        if kind < 0.62 or length > 16:
-            text = self._words(random, length)
-        elif kind < 0.74:
-            text = self._price(random)
-        elif kind < 0.80:
-            text = self._date(random)
-        elif kind < 0.92:
-            text = str(random.choice(_LABELS)) * int(length > 8) + self._code(random)
-        else:
-            text = "".join(random.choice(list(self.charset.characters), max(1, length)))
+    def __call__(self, random: np.random.Generator, length: int, kind: Kind = "document") -> str:
+        """A text of about `length` characters, at least one, as it stands on something of that kind."""
+        texts = {"document": self._document, "form": self._form, "scene": self._scene}
+        text = texts[kind](random, length)
         text = " ".join("".join(c for c in text if not self.charset.unknown(c)).split())
         return text or str(random.choice(list(self.charset.characters.replace(" ", ""))))
+
+    def _document(self, random: np.random.Generator, length: int) -> str:
+        chance = random.random()
+        if chance < 0.62 or length > 16:
+            return self._words(random, length)
+        if chance < 0.74:
+            return self._price(random)
+        if chance < 0.80:
+            return self._date(random)
+        if chance < 0.92:
+            return str(random.choice(_LABELS)) * int(length > 8) + self._code(random)
+        return "".join(random.choice(list(self.charset.characters), max(1, length)))
+
+    def _form(self, random: np.random.Generator, length: int) -> str:
+        """Labels and entries of a form, mostly single words as they are cut out of one."""
+        chance = random.random()
+        if length <= 2 and chance < 0.6:
+            return str(random.choice(_SHORT_ENTRIES)) if chance < 0.45 else str(random.choice(_SINGLE))
+        if length > 14:
+            return self._words(random, length)
+        if chance < 0.60:
+            word = self._cased(random, self._word(random, length), (0.3, 0.15, 0.3, 0.25))
+            mark = random.random()
+            if mark < 0.3:
+                word += str(random.choice(list("::::,,,..;)?*-")))
+            elif mark < 0.34:
+                word = str(random.choice(list("(\"'*#-["))) + word
+            elif mark < 0.38:
+                word = str(random.choice(_AROUND)).format(word)
+            elif mark < 0.42:
+                joined = str(random.choice(list("-/-/-&.'")))
+                word += joined + self._cased(random, self._word(random, 8), (0.3, 0.15, 0.3, 0.25))
+            return word
+        if chance < 0.76:
+            return "".join(str(random.integers(10)) if c == "#" else c for c in str(random.choice(_ENTRIES)))
+        if chance < 0.82:
+            return self._date(random)
+        if chance < 0.87:
+            return self._price(random)
+        if chance < 0.94:
+            return self._code(random)
+        return "".join(random.choice(list(self.charset.characters), max(1, length)))
+
+    def _scene(self, random: np.random.Generator, length: int) -> str:
+        """Words of signs, covers and screens."""
+        chance = random.random()
+        if length <= 2 and chance < 0.3:
+            return str(random.choice(_SINGLE))
+        if chance < 0.86:
+            styles = (0.45, 0.15, 0.28, 0.12)
+            word = self._cased(random, self._word(random, max(2, length)), styles)
+            while len(word) < length - 4:
+                word += " " + self._cased(random, self._word(random, length - len(word)), styles)
+            mark = random.random()
+            if mark < 0.04:
+                word += str(random.choice(list(".,!?:'")))
+            elif mark < 0.06:
+                word = str(random.choice(_ON_SIGNS)).format(word)
+            return word
+        if chance < 0.95:
+            number = str(random.integers(10 ** int(random.integers(1, 5))))
+            if random.random() < 0.35:
+                number = str(random.choice(_NUMBERS)).format(number)
+            return number
+        return self._code(random)
+
+    def _cased(
+        self, random: np.random.Generator, word: str, chances: tuple[float, float, float, float]
+    ) -> str:
+        """In capitals, as it is, with a capital, or in small letters."""
+        style = int(np.searchsorted(np.cumsum(chances), random.random()).clip(0, 3))
+        return (word.upper(), word, word[:1].upper() + word[1:].lower(), word.lower())[style]
 
     def _word(self, random: np.random.Generator, max_length: int) -> str:
         """A word, or a phrase where the lexicon has some, of about `max_length` characters at most."""

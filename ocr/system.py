@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 
 from common.distributed import gather, global_max, rank_and_world
 from common.training import TrainConfig, TrainingSystem, one_cycle
@@ -35,10 +36,22 @@ def fold_case(log_probs: torch.Tensor, charset: Charset) -> torch.Tensor:
     return folded.index_fill(-1, small, -1e4)
 
 
+_SHARE, _FIRST_SHARES = 1e-3, 9.0  # of the mean of weights that the last step has; more in the first steps
+
+
+def _follow(averaged: tuple[torch.Tensor, ...], current: tuple[torch.Tensor, ...], steps: Any) -> None:
+    """Move the mean of the weights of all steps, of which the last count most, towards those of this one."""
+    if averaged[0].is_floating_point():
+        torch._foreach_lerp_(averaged, current, max(_SHARE, _FIRST_SHARES / (10 + int(steps))))
+    else:
+        torch._foreach_copy_(averaged, current)
+
+
 class OcrSystem(TrainingSystem):
     """CTC loss (Graves et al. 2006) per character; val is decoded greedily every epoch.
 
-    Labels whose case is unknown are scored by `fold_case`.
+    Labels whose case is unknown are scored by `fold_case`. What is validated and kept has the mean of the
+    weights over all steps, of which the last thousand count most (Polyak & Juditsky 1992).
 
     Args:
         model: all of it is trained.
@@ -49,6 +62,7 @@ class OcrSystem(TrainingSystem):
     def __init__(self, model: Recognizer, config: TrainConfig, val: Sequence[TextLine]) -> None:
         super().__init__()
         self.model, self.config, self.val = model, config, val
+        self.average = AveragedModel(model, multi_avg_fn=_follow, use_buffers=True).requires_grad_(False)
         self._predictions: list[tuple[int, str]] = []
 
     def training_step(self, batch: TextBatch | None, batch_index: int) -> torch.Tensor | None:
@@ -88,27 +102,31 @@ class OcrSystem(TrainingSystem):
         missing = int(global_max(torch.tensor(lines.shape[-1], device=self.device))) - lines.shape[-1]
         return batch._replace(images=LineBatch(F.pad(lines, (0, missing)), widths))
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        """The mean of weights follows."""
+        self.average.update_parameters(self.model)
+
     def validation_step(self, batch: TextBatch | None, batch_index: int) -> None:
         """Predict the text of each line."""
         if batch is None:
             return
-        logits, steps = self.model(*batch.images)
+        logits, steps = self.average(*batch.images)
         log_probs = logits.float().log_softmax(-1).cpu().numpy()
         for index, row, length in zip(batch.indices, log_probs, steps.tolist(), strict=True):
             self._predictions.append((index, greedy(row[:length], self.model.charset).text))
 
     def on_validation_epoch_end(self) -> None:
-        """Score the predictions of all processes, over all lines and a folder at a time."""
+        """Score the predictions of all processes, a folder at a time, and the mean over the folders."""
         predictions = dict(gather(self._predictions))
         self._predictions = []
-        scores = score_lines(list(predictions.values()), [self.val[i].text for i in predictions])
-        for name in ("case_insensitive", "cer"):
-            self.log(name, scores[name])
-        self.log("num_lines", float(len(predictions)))
-        for folder in dict.fromkeys(line.folder for line in self.val):
+        parts: dict[str, dict[str, float]] = {}
+        for folder in dict.fromkeys(self.val[i].folder for i in predictions):
             inside = [i for i in predictions if self.val[i].folder == folder]
-            part = score_lines([predictions[i] for i in inside], [self.val[i].text for i in inside])
-            self.log(f"case_insensitive_{folder}", part["case_insensitive"])
+            parts[folder] = score_lines([predictions[i] for i in inside], [self.val[i].text for i in inside])
+            self.log(f"case_insensitive_{folder}", parts[folder]["case_insensitive"])
+        for name in ("case_insensitive", "cer"):
+            self.log(name, sum(scores[name] for scores in parts.values()) / len(parts))
+        self.log("num_lines", float(len(predictions)))
 
     def configure_optimizers(self) -> Any:
         """AdamW and one cycle."""

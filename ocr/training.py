@@ -36,12 +36,17 @@ class OcrConfig(RecognizerConfig, TrainConfig):
     val_last: tuple[str, ...] = ()
     """What of each folder is val and never trained on: its last rows or groups, as 300rows or 40groups. A
     group is the part of a file name before the last underscore. By default a tenth of the rows."""
+    val: tuple[Path, ...] = ()
+    """Further folders, which are val as a whole. Scores of val are means over the folders."""
+    labelled: int = 0
+    """Labelled lines an epoch, drawn at random; 0 is all of them."""
     charset: str = PRINTABLE
     """Every character that the model can read; printable ASCII by default."""
     synthetic: int = 0
     """Synthetic lines an epoch, besides the labelled ones."""
     fonts: Path | None = None
-    """Folder of fonts for them; the system's by default."""
+    """Folder of fonts for them; the system's by default. An eighth of the font families is never used: see
+    `draw_synthetic_text.py --part val`."""
     words: Path | None = None
     """Text file of words or phrases for them, one per line, besides the labels'; by default the system's
     dictionary."""
@@ -57,9 +62,10 @@ class OcrConfig(RecognizerConfig, TrainConfig):
 
 def train(config: OcrConfig) -> None:
     """Train as the flags say. Raises UsageError, DataError, ModelError, OSError."""
-    for folder in config.data:
-        if not folder.is_dir():
-            raise UsageError(f"--data {folder}: no such folder")
+    for name, folders in (("data", config.data), ("val", config.val)):
+        for folder in folders:
+            if not folder.is_dir():
+                raise UsageError(f"--{name} {folder}: no such folder")
     if config.val_last and len(config.val_last) != len(config.data):
         raise UsageError(
             f"--val-last: {len(config.val_last)} values for {len(config.data)} folders of --data"
@@ -75,7 +81,7 @@ def train(config: OcrConfig) -> None:
     if config.synthetic:
         words = read_words(config.words)
         words += [word for line in parts["train"] for word in line.text.split()]
-        synthetic = SyntheticLines(find_fonts(config.fonts), TextSource(model.charset, words))
+        synthetic = SyntheticLines(find_fonts(config.fonts, "train"), TextSource(model.charset, words))
         print(
             f"synthetic lines: {len(synthetic.fonts):,} fonts, {len(synthetic.source.words):,} words",
             flush=True,
@@ -93,7 +99,8 @@ def train(config: OcrConfig) -> None:
     per_folder = dict.fromkeys(f"case_insensitive_{line.folder}" for line in parts["val"])
     report = ("cer", *(per_folder if len(per_folder) > 1 else ()), "num_lines")
     system = OcrSystem(model, config, parts["val"])
-    fit(system, data, config, model=model, monitor="case_insensitive", report=report)
+    kept: Any = system.average.module
+    fit(system, data, config, model=kept, monitor="case_insensitive", report=report)
     print(f"best model: {config.out / 'best'}")
 
 
@@ -118,6 +125,7 @@ class OcrData(PartsData):
             shuffle=shuffle,
             synthetic=config.synthetic,
             trainer=self.trainer,
+            labelled=config.labelled,
         )
         return DataLoader(
             part,
@@ -142,6 +150,7 @@ def _read_parts(config: OcrConfig, model: Recognizer) -> dict[str, list[TextLine
         last = config.val_last[i] if config.val_last else f"{max(1, len(everything) // 10)}rows"
         train += read_lines(folder, last, first=True)
         val[folder] = val.get(folder) or read_lines(folder, last)
+    val |= {folder: read_lines(folder) for folder in config.val}
     parts = {"train": train, "val": [line for lines in val.values() for line in lines]}
     for name, lines in parts.items():
         parts[name] = fit_labels(lines, model.charset, model.preprocess)

@@ -1,15 +1,20 @@
 """Draw a page of synthetic lines with their texts, to see what `train_ocr.py --synthetic` trains on.
 
-python scripts/draw_synthetic_text.py --out sheet.png [--fonts DIR] [--words FILE]
+    python scripts/draw_synthetic_text.py --out sheet.png [--fonts DIR] [--words FILE]
+    python scripts/draw_synthetic_text.py --out FOLDER --lines 1000 --kind scene --part val
+
+With `--lines` it writes a folder of labelled lines. With the fonts of `--part val`, which no training uses,
+it is a val for `train_ocr.py --val` and `evaluate_ocr.py`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from common.cli import run
 from ocr.charset import PRINTABLE, Charset
-from ocr.phrases import TextSource, read_words
-from ocr.synthetic import SyntheticLines, find_fonts, sample_sheet
+from ocr.phrases import Kind, TextSource, read_words
+from ocr.synthetic import SyntheticLines, find_fonts, labelled_folder, sample_sheet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +22,13 @@ class Config:
     """Flags."""
 
     out: Path
-    """PNG file to write."""
+    """PNG file to write, or with --lines the folder."""
+    lines: int = 0
+    """Number of labelled lines to write, each as a file, rather than a page that shows some."""
+    kind: Kind | None = None
+    """document, form or scene; all by default."""
+    part: Literal["", "train", "val"] = ""
+    """Fonts of an eighth of the families (val) or of the others (train); all by default."""
     fonts: Path | None = None
     """Folder of fonts; the system's by default."""
     words: Path | None = None
@@ -29,9 +40,13 @@ class Config:
 
 
 def main(config: Config) -> None:
-    """Write the page."""
+    """Write the page or the folder."""
     source = TextSource(Charset(config.charset), read_words(config.words))
-    sample_sheet(SyntheticLines(find_fonts(config.fonts), source), config.out, config.seed)
+    lines = SyntheticLines(find_fonts(config.fonts, config.part), source, config.kind)
+    if config.lines:
+        labelled_folder(lines, config.out, config.lines, config.seed)
+    else:
+        sample_sheet(lines, config.out, config.seed)
 
 
 if __name__ == "__main__":

@@ -66,3 +66,18 @@ def test_a_process_without_lines_takes_part_in_the_step(tmp_path, shares):
     if all(shares):
         for gradient, own in zip(gradients, found[0][1], strict=True):
             torch.testing.assert_close(torch.from_numpy(own), gradient, atol=1e-3, rtol=1e-2)
+
+
+def test_what_is_kept_has_the_mean_of_the_weights_and_of_what_batch_norm_has_seen():
+    model = tiny_recognizer().train()
+    system = OcrSystem(model, SimpleNamespace(), [])
+    kept = system.average.module
+    assert not any(parameter.requires_grad for parameter in kept.parameters())
+    with torch.no_grad():
+        for value in (1.0, 3.0):
+            for tensor in (model.classify.bias, model.columns.backbone.bn1.running_mean):
+                tensor.fill_(value)
+            system.on_train_batch_end()
+    for tensor in (kept.classify.bias, kept.columns.backbone.bn1.running_mean):
+        assert 1 < tensor[0] < 3
+    assert kept.charset.characters == model.charset.characters
