@@ -3,6 +3,6 @@
 from ocr.ctc import Reading
 from ocr.documents import open_pages
 from ocr.model import Recognizer
-from ocr.reader import Line, Page, TextReader
+from ocr.reader import Line, Page, TextReader, Word
 
-__all__ = ["Line", "Page", "Reading", "Recognizer", "TextReader", "open_pages"]
+__all__ = ["Line", "Page", "Reading", "Recognizer", "TextReader", "Word", "open_pages"]

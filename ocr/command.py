@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -15,10 +15,11 @@ from common.images import IMAGE_SUFFIXES, ImageSource, blamed_on
 from common.predictor import UseFlags
 from ocr.ctc import Reading
 from ocr.documents import open_pages
+from ocr.hocr import HEAD, TAIL, page_element
 from ocr.language import CharacterNgrams, LanguageModel
 from ocr.model import Recognizer
 from ocr.phrases import read_words
-from ocr.reader import BEAM_SIZE, Page, TextReader
+from ocr.reader import BEAM_SIZE, Page, TextReader, Word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,11 @@ class Config(UseFlags):
     """Lines of a page that were read with less confidence are left out."""
     password: str | None = None
     """Opens protected PDF files."""
+    format: Literal["text", "json", "hocr"] = "text"
+    """text; json, an object per page or line, with boxes and confidences of lines and words; or hocr, one
+    document of all pages."""
     json: bool = False
-    """Print one JSON object per page or line, with boxes and confidences."""
+    """The same as --format json."""
     out: Path | None = None
     """Folder for a PNG of each page with frames around its lines and their text next to it."""
     overlay: Path | None = None
@@ -69,22 +73,32 @@ def main(config: Config) -> int:
         raise UsageError("--out draws pages, and --line was given")
     if config.words is not None and config.beam_size == 1:
         raise UsageError("--words needs a beam: give a --beam-size above 1")
+    if config.format == "hocr" and (config.line or config.json):
+        raise UsageError("--format hocr describes pages: leave --line and --json out")
     names_in(config.out, paths, ("overlay",))
     reader = TextReader.from_pretrained(config.model, config.device, config.precision)
     model = _language(config.words, reader.model) if config.words else None
     each = (read_lines if config.line else read_pages)(config, reader, paths, model)
+    if config.format == "hocr":
+        print(HEAD, flush=True)
+    number = 0
     for name, found in progress(each, len(paths), "pictures"):
         if isinstance(found, ImageError):
             print_error(found)
             failed = True
-        elif config.json:
+        elif config.json or config.format == "json":
             print_json(plain(name, found) | as_text(written(config, name)))
+        elif config.format == "hocr" and isinstance(found, Page):
+            print(page_element(name, number, found), flush=True)
+            number += 1
         elif config.line:
             print_row(name, found.text)
         else:
             if len(paths) > 1 or name != str(paths[0]):
                 print_row(f"==> {name} <==")
             print(found.text, flush=True)
+    if config.format == "hocr":
+        print(TAIL, flush=True)
     return int(failed)
 
 
@@ -153,11 +167,23 @@ def _pages(path: Path, password: str | None) -> Iterator[tuple[str, ImageSource 
         yield str(path), error
 
 
+def _place(word: Word) -> dict[str, object]:
+    """JSON values of a word or line."""
+    return {
+        "text": word.text,
+        "confidence": round(word.confidence, 4),
+        "box": word.box,
+        "polygon": word.polygon,
+    }
+
+
 def plain(name: str, found: Page | Reading) -> dict[str, object]:
     """JSON values of a page or line."""
     if isinstance(found, Page):
-        lines = [{"text": line.text, "confidence": round(line.confidence, 4), "box": line.box,
-                  "polygon": line.polygon, "row": line.row} for line in found.lines]  # fmt: skip
+        lines = [
+            {**_place(line), "row": line.row, "words": [_place(word) for word in line.words]}
+            for line in found.lines
+        ]
         return {"path": name, "text": found.text, "angle": round(found.angle, 2), "lines": lines}
     characters = [
         {"character": c, "confidence": round(p, 4), "position": round(x, 4)} for c, p, x in found.characters

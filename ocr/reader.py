@@ -18,6 +18,7 @@ from ocr.images import grey, stack
 from ocr.language import LanguageModel
 from ocr.model import Recognizer
 from ocr.page import Layout, find_lines
+from ocr.words import find_words
 
 _AHEAD = 8  # batches that are read from disk and sorted by width at a time
 _PROBED = 16  # lines that tell whether a page stands upright: its longest
@@ -32,22 +33,30 @@ BEAM_SIZE = 6
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of a page."""
+class Word:
+    """A word of a line."""
 
     text: str
     confidence: float
     """Geometric mean of the characters' probabilities."""
     polygon: tuple[tuple[float, float], ...]
     """Its corners in pixels of the page as given, from the upper left clockwise."""
-    row: int
-    """Lines that stand side by side share their row."""
 
     @property
     def box(self) -> tuple[float, float, float, float]:
         """x0, y0, x1, y1 around the polygon."""
         x, y = zip(*self.polygon, strict=True)
         return min(x), min(y), max(x), max(y)
+
+
+@dataclass(frozen=True)
+class Line(Word):
+    """A line of a page."""
+
+    row: int
+    """Lines that stand side by side share their row."""
+    words: tuple[Word, ...] = ()
+    """What spaces part, from the left."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class Page:
     """In reading order."""
     angle: float
     """Degrees by which it was turned counter-clockwise to be read."""
+    size: tuple[int, int] = (0, 0)
+    """Width and height in pixels of the page as given."""
 
     @property
     def text(self) -> str:
@@ -119,13 +130,13 @@ class TextReader(Predictor[Recognizer]):
         log_probs = probed.log_probs | dict(zip(rest, others, strict=True))
         readings = [self._decode(log_probs[i], beam_size, language_model) for i in range(len(layout.boxes))]
         lines = [
-            Line(reading.text, reading.confidence, tuple(layout.polygon(box)), row)
+            _line(layout, box, row, reading)
             for box, row, reading in zip(layout.boxes, layout.rows, readings, strict=True)
             if reading.text.strip() and reading.confidence >= min_confidence
         ]
         if probed.confidence < _TEXT:
             lines = [x for x in lines if x.confidence >= _SURE and len(x.text.strip()) >= _SURE_LENGTH]
-        return Page(tuple(lines), layout.angle)
+        return Page(tuple(lines), layout.angle, layout.size)
 
     def _upright(self, page: np.ndarray) -> tuple[Layout, "_Probe"]:
         """The lines of a grey page, turned so that its text stands upright, and how surely they are text.
@@ -241,6 +252,19 @@ class TextReader(Predictor[Recognizer]):
         if language_model is None:
             language_model = self.model.language_model
         return prefix_beam_search(row, self.model.charset, beam_size, language_model=language_model)
+
+
+def _line(layout: Layout, box: tuple[int, int, int, int], row: int, reading: Reading) -> Line:
+    x0, y0, _, y1 = box
+    words = tuple(
+        Word(
+            word.text,
+            word.confidence,
+            tuple(layout.polygon((x0 + round(word.start), y0, x0 + round(word.end), y1))),
+        )
+        for word in find_words(reading, layout.crop(box))
+    )
+    return Line(reading.text, reading.confidence, tuple(layout.polygon(box)), row, words)
 
 
 class _Probe(NamedTuple):

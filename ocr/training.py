@@ -35,9 +35,10 @@ class OcrConfig(RecognizerConfig, TrainConfig):
     """Folders with labels.tsv, or LMDB folders; one named twice is drawn twice as often."""
     val_last: tuple[str, ...] = ()
     """What of each folder is val and never trained on: its last rows or groups, as 300rows or 40groups. A
-    group is the part of a file name before the last underscore. By default a tenth of the rows."""
+    group is the part of a file name before the last underscore. By default a tenth of the rows, and
+    none where there is a --val."""
     val: tuple[Path, ...] = ()
-    """Further folders, which are val as a whole. Scores of val are means over the folders."""
+    """Folders that are val as a whole. Scores of val are means over the folders."""
     labelled: int = 0
     """Labelled lines an epoch, drawn at random; 0 is all of them."""
     charset: str = PRINTABLE
@@ -146,6 +147,9 @@ def _read_parts(config: OcrConfig, model: Recognizer) -> dict[str, list[TextLine
     train: list[TextLine] = []
     val: dict[Path, list[TextLine]] = {}
     for i, folder in enumerate(config.data):
+        if config.val and not config.val_last:
+            train += read_lines(folder)
+            continue
         everything = read_lines(folder) if not config.val_last else []
         last = config.val_last[i] if config.val_last else f"{max(1, len(everything) // 10)}rows"
         train += read_lines(folder, last, first=True)

@@ -1,4 +1,5 @@
 import json
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -98,6 +99,13 @@ def test_read_pages(script, recognizer_folder, tmp_path):
     for line in pages[str(tmp_path / "page.png")]["lines"]:
         assert len(line["box"]) == 4
         assert 0 <= line["confidence"] <= 1
+        assert " ".join(word["text"] for word in line["words"]) == " ".join(line["text"].split())
+        for word in line["words"]:
+            assert line["box"][0] <= word["box"][0] < word["box"][2] <= line["box"][2]
+    done = script("read_text.py", tmp_path, "--model", recognizer_folder, "--format", "hocr")
+    assert done.code == 1
+    pages = [e for e in ElementTree.fromstring(done.out.encode()).iter() if e.get("class") == "ocr_page"]
+    assert [page.get("title").split(";")[1] for page in pages] == [" bbox 0 0 300 300", " bbox 0 0 700 156"]
     done = script("read_text.py", tmp_path / "page.png", "--model", recognizer_folder, "--overlay", overlay)
     assert done.code == 0
     with Image.open(overlay) as drawn:
