@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -23,6 +23,7 @@ from common.encoder import Encoder
 from common.errors import UsageError
 from common.features import FeatureStore
 from common.loading import FeatureConfig, PartsData
+from common.schema import Range
 from common.text import PAD, SPECIAL_TOKENS, UNK, Vocabulary, tokenize
 from common.training import fit, prepare_run
 
@@ -39,9 +40,9 @@ class CaptioningConfig(DecoderConfig, FeatureConfig):
     `train.jsonl` and `val.jsonl` with lines of {"image": path, "captions": [...]}.
     """
 
-    exchanged: float = 0.15
+    exchanged: Annotated[float, Range(0, 1)] = 0.15
     """Share of the images in which another thing of the same kind takes the place of one that is named."""
-    paired: float = 0.0
+    paired: Annotated[float, Range(0, 1)] = 0.0
     """Share of the images that another one stands beside; attention learns to look at the right half."""
     hold_out: tuple[str, ...] = ()
     """Words, plurals too, whose images and captions are left out of train, to measure novel words."""
@@ -53,7 +54,7 @@ class CaptioningConfig(DecoderConfig, FeatureConfig):
     """Probability spread over all words."""
     min_count: int = 5
     """Words rarer than this in the training captions become unknown."""
-    max_length: int = 20
+    max_length: Annotated[int, Range(1, 1000)] = 20
     """Most words of a caption, in training and in captions made."""
     init_from: Path | None = None
     """Model or run folder to start from; its decoder, sizes and encoder replace the flags."""
@@ -65,13 +66,13 @@ class CaptioningConfig(DecoderConfig, FeatureConfig):
     """With --finetune-encoder: the stride up to which its layers stay as they are; 0 trains all."""
     encoder_rate: float = 0.1
     """With --finetune-encoder: its learning rate, relative to the decoder's."""
-    scheduled_sampling: float = 0.0
+    scheduled_sampling: Annotated[float, Range(0, 1)] = 0.0
     """Share of its own words that the decoder reads at the end of training; grows from 0 evenly."""
     self_critical: bool = False
     """Train on CIDEr-D of sampled captions (SCST); start from a model with --init-from."""
     baseline: Baseline = "mean"
     """With --self-critical: mean (of the image's other samples) or greedy."""
-    samples: int = 5
+    samples: Annotated[int, Range(2)] = 5
     """With --self-critical: captions drawn an image."""
     description: str = ""
     """What the data set is and its terms, for the model card."""
@@ -175,15 +176,8 @@ def _can_choose(val: list[CaptionedImage]) -> bool:
 def _check(config: CaptioningConfig) -> None:
     if config.self_critical and config.init_from is None:
         raise UsageError("--self-critical starts from a trained model; name it with --init-from")
-    if config.samples < 2:
-        raise UsageError(f"--samples {config.samples}: must be at least 2")
-    for name in ("scheduled_sampling", "exchanged", "paired"):
-        if not 0 <= (share := getattr(config, name)) <= 1:
-            raise UsageError(f"--{name.replace('_', '-')} {share}: must lie between 0 and 1")
     if config.text_share <= 0:
         raise UsageError(f"--text-share {config.text_share}: must be above 0; leave --text out for none")
-    if config.concepts < 0 or config.tags < 0:
-        raise UsageError(f"--concepts {config.concepts}, --tags {config.tags}: must not be negative")
     if config.decoder == "att2in" and config.cell != "lstm":
         raise UsageError(f"--decoder att2in is an LSTM; --cell {config.cell} does not go with it")
 

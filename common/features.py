@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from common.device import autocast, pick_device, pick_precision
 from common.encoder import Encoder, EncoderFlags
 from common.errors import ImageError
 from common.images import PIXELS, ImageBatch, Preprocess, read_batches
+from common.schema import Range
 
 _RELEASE_BYTES = 128 * 2**20  # bytes read before their pages are released to the system
 
@@ -82,7 +83,7 @@ def cache_folder() -> Path:
 class FeatureFlags(EncoderFlags):
     """Flags of every training on the features of a frozen encoder."""
 
-    image_size: int = 0
+    image_size: Annotated[int, Range(0, 2048)] = 0
     """Side of the encoder's input in pixels; 0 is the backbone's own."""
     cache: Path | None = None
     """Folder for the encoder's features; by default under ~/.cache/visionrnn."""

@@ -179,6 +179,54 @@ def as_text(files: dict[str, Path]) -> dict[str, str]:
     return {kind: str(file) for kind, file in files.items()}
 
 
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a file or folder against other processes that ask in the same way.
+
+    The system ends it with the process, however that ends, also where its workers live on for a moment: what
+    is forked meanwhile does not hold it. A file system that knows no locks lets everyone pass.
+
+    Args:
+        path: exists; nothing is written.
+        wait: until it is free.
+
+    Yields:
+        whether it is held; never False with `wait`.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # on Windows
+        yield True
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    _HELD.add(descriptor)
+    try:
+        free = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            free = False
+        except OSError:
+            pass
+        yield free
+    finally:
+        _HELD.discard(descriptor)
+        os.close(descriptor)
+
+
+_HELD: set[int] = set()
+
+
+def _let_go() -> None:
+    for descriptor in _HELD:
+        os.close(descriptor)
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
 def check_folder(flag: str, file: Path | None) -> None:
     """Raises UsageError where the folder of a file to be written does not exist, before any work is done."""
     if file is not None and not file.resolve().parent.is_dir():

@@ -7,6 +7,7 @@ A run folder holds `train_config.json`, `last.ckpt` (to resume), `best/` (the mo
 import csv
 import shutil
 import time
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from common.distributed import step_seed
+from common.errors import DataError
 from common.files import write_aside
 from common.pretrained import PretrainedModel
 
@@ -38,6 +40,33 @@ class WholeCheckpointIO(TorchCheckpointIO):
             raise OSError(
                 f"{path} could not be written ({error}); the checkpoint before it is whole"
             ) from error
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Load `path`. Raises DataError where a byte of it is not as it was written."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # torch does not compare the checksums
+            if damaged is None:
+                checkpoint: dict[str, Any] = super().load_checkpoint(path, *args, **options)
+                _ = [checkpoint[name] for name in ("state_dict", "callbacks", "lr_schedulers", "epoch")]
+                return checkpoint
+        except Exception as error:  # damage shows in many ways
+            damaged = " ".join(str(error).split())
+        raise DataError(
+            f"{path}: damaged ({damaged}), so that the run cannot be resumed; its best model is whole: "
+            "start a new run in another --out"
+        )
+
+
+def clear_leftovers(out: Path) -> None:
+    """Remove what a kill left half-written in a run folder; `best` returns where it was being exchanged."""
+    new, best, old = (out / name for name in (f"{BEST}.new", BEST, f"{BEST}.old"))
+    if old.is_dir() and not best.exists():
+        old.rename(best)
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for file in out.glob("*.tmp"):
+        file.unlink(missing_ok=True)
 
 
 class RunFolder(Checkpoint):
@@ -69,15 +98,25 @@ class RunFolder(Checkpoint):
             del state["_schedule_phases"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Where the run became longer, go on with the learning rate of the longer schedule, and say so."""
+        """Where the run became longer, go on with the learning rate of the longer schedule, and say so.
+
+        One that had stopped early, and did not become longer, stays as it is.
+        """
         schedules: list[Any] = [config.scheduler for config in trainer.lr_scheduler_configs]
         if not self._steps or self._steps == [schedule.total_steps for schedule in schedules]:
+            for stopping in trainer.early_stopping_callbacks:
+                if stopping.stopped_epoch or stopping.wait_count >= stopping.patience:
+                    trainer.should_stop = True  # as it was told to before
+                    if trainer.is_global_zero:
+                        print(f"the run had stopped early, after epoch {len(self.history)}", flush=True)
             return
         for schedule in schedules:
             schedule.last_epoch -= 1
             schedule.step()
         for stopping in trainer.early_stopping_callbacks:
-            stopping.wait_count = 0  # the epochs without a better metric were another schedule's
+            stopping.wait_count = stopping.stopped_epoch = (
+                0  # the epochs without a better metric were another schedule's
+            )
         if trainer.is_global_zero:
             print(
                 f"resumed with more epochs: from epoch {trainer.current_epoch + 1} on the learning rate "

@@ -3,12 +3,13 @@
 A range is declared once, where the field is: `layers: Annotated[int, Range(1, 16)] = 2`.
 """
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 _NAMES = {
     int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path",
@@ -80,8 +81,16 @@ def checked(kind: Any, value: Any, name: str) -> Any:
 
 
 def types_of(kind: Any) -> dict[str, Any]:
-    """Name of each field of a dataclass -> its type, with its range."""
-    return get_type_hints(kind, include_extras=True)
+    """Name of each field of a dataclass -> its type, with its range.
+
+    A field that a subclass gives another default, and only that, keeps its range.
+    """
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        for name, hint in inspect.get_annotations(base, eval_str=True).items():
+            if get_origin(found.get(name)) is not Annotated or get_args(found[name])[0] != hint:
+                found[name] = hint
+    return found
 
 
 def _dataclass(kind: Any, value: Any, name: str) -> Any:

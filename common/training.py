@@ -9,9 +9,11 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -20,10 +22,11 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from common.device import Precision, pick_device, pick_precision
 from common.distributed import global_sum, rank_and_world, step_seed, synchronize_batch_norm
-from common.errors import UsageError
-from common.files import write_aside
+from common.errors import DataError, UsageError
+from common.files import load_json, locked, write_aside
 from common.pretrained import PretrainedModel
-from common.run_folder import CONFIG_FILE, LAST, RunFolder, WholeCheckpointIO
+from common.run_folder import CONFIG_FILE, LAST, RunFolder, WholeCheckpointIO, clear_leftovers
+from common.schema import Range, checked, types_of
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ class TrainConfig:
 
     out: Path
     """Run folder to write; must be new, or be given with --resume."""
-    epochs: int = 20
+    epochs: Annotated[int, Range(1)] = 20
     """Passes over the training part."""
-    batch_size: int = 32
+    batch_size: Annotated[int, Range(1)] = 32
     """Samples per step, over all processes together."""
     learning_rate: float = 1e-3
     """Peak of the one-cycle schedule (Smith & Topin 2018)."""
@@ -42,7 +45,7 @@ class TrainConfig:
     """AdamW's decay."""
     gradient_clip: float = 5.0
     """Largest norm of the gradient; 0 does not clip."""
-    patience: int = 5
+    patience: Annotated[int, Range(0)] = 5
     """Epochs without a better validation metric after which training stops; 0 never stops early."""
     keep: Literal["best", "last"] = "best"
     """Which epoch's model is kept: the best on val (ties go to the later epoch), or the last, where val
@@ -51,13 +54,13 @@ class TrainConfig:
     """Of everything random."""
     device: str = "auto"
     """auto, cpu or cuda."""
-    devices: int = 1
+    devices: Annotated[int, Range(1)] = 1
     """Processes on this machine, one per GPU (or CPU part); torchrun sets this by itself."""
     precision: Precision = "auto"
     """auto (bf16 where the hardware has it), bf16 or fp32."""
-    workers: int = 2
+    workers: Annotated[int, Range(0)] = 2
     """Data-loading processes for each training process."""
-    limit: int = 0
+    limit: Annotated[int, Range(0)] = 0
     """Number of samples of each part to use; 0 is all."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint, with the flags it was started with; --epochs may be
@@ -77,10 +80,14 @@ def prepare_run(config: C) -> C:
     Raises:
         UsageError: a flag out of range, a folder already in use, nothing to resume, or a flag that
             contradicts the run to be resumed.
+        DataError: the run's flags are damaged.
     """
-    for name in ("epochs", "batch_size", "devices"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be at least 1")
+    types = types_of(type(config))
+    for name, value in _plain(config).items():
+        try:
+            checked(types[name], value, f"--{name.replace('_', '-')}")
+        except ValueError as error:
+            raise UsageError(str(error)) from None
     pick_device(config.device)
     file = config.out / CONFIG_FILE
     flags = {f.name: f for f in fields(config)}
@@ -95,7 +102,8 @@ def prepare_run(config: C) -> C:
         raise UsageError(
             f"--resume: {config.out} holds no run ({CONFIG_FILE} is missing); start without --resume"
         )
-    stored = json.loads(file.read_text(encoding="utf-8"))
+    with _sole_user(config.out):
+        stored = _stored_flags(file, types)
     given = {argument.partition("=")[0].replace("_", "-") for argument in sys.argv[1:]}
     kept = {n: v for n, v in stored.items() if n in flags and n not in _FREE_ON_RESUME}
     for name, value in _plain(config).items():
@@ -108,15 +116,32 @@ def prepare_run(config: C) -> C:
             continue
         more = "give more, or leave the flag out" if name == "epochs" else "leave the flag out"
         raise UsageError(f"{flag} {value}: the run has {stored.get(name)}; {more}")
-    hints = get_type_hints(type(config))
-    return replace(config, **{name: _from_plain(value, hints[name]) for name, value in kept.items()})
+    return replace(config, **{name: checked(types[name], value, name) for name, value in kept.items()})
 
 
-def _from_plain(value: Any, hint: Any) -> Any:
-    """A flag from its JSON value: paths and tuples are strings and lists there."""
-    if isinstance(value, list):
-        return tuple(_from_plain(item, get_args(hint)[0]) for item in value)
-    return Path(value) if isinstance(value, str) and Path in (hint, *get_args(hint)) else value
+def _stored_flags(file: Path, types: dict[str, Any]) -> dict[str, Any]:
+    """The flags that a run was started with, as JSON values. Raises DataError where they are damaged."""
+    stored = load_json(file)
+    try:
+        checked(dict, stored, "what it holds")
+        for name in types.keys() & stored.keys():
+            checked(types[name], stored[name], name)
+    except ValueError as error:
+        raise DataError(f"{file}: damaged ({error}); start a new run in another --out") from None
+    flags: dict[str, Any] = stored
+    return flags
+
+
+@contextmanager
+def _sole_user(out: Path) -> Iterator[None]:
+    """Keep other runs out of a run folder. Raises UsageError where one is at work in it."""
+    if not _is_first_process():
+        yield
+        return
+    with locked(out) as free:
+        if not free:
+            raise UsageError(f"--out {out}: another training is at work there; wait for it, or name another")
+        yield
 
 
 class TrainingSystem(pl.LightningModule):
@@ -205,9 +230,24 @@ def fit(
         mode: `max` or `min`.
         report: further metrics to keep in the history and the curves.
     """
+    config.out.mkdir(parents=True, exist_ok=True)
+    with _sole_user(config.out):
+        if _is_first_process():
+            _write_config(config)
+            clear_leftovers(config.out)
+        _fit(system, data, config, model, monitor, mode, report)
+
+
+def _fit(
+    system: pl.LightningModule,
+    data: pl.LightningDataModule,
+    config: TrainConfig,
+    model: PretrainedModel,
+    monitor: str,
+    mode: str,
+    report: tuple[str, ...],
+) -> None:
     _quieten()
-    if _is_first_process():
-        _write_config(config)
     device = pick_device(config.device)
     elastic = "TORCHELASTIC_RUN_ID" in os.environ
     devices = int(os.environ["LOCAL_WORLD_SIZE"]) if elastic else config.devices
@@ -250,11 +290,15 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
 
 
 def _write_config(config: TrainConfig) -> None:
-    """Keep the flags in the run folder; of a resumed run only the number of epochs may be new."""
+    """Keep the flags in the run folder; of a resumed run only the number of epochs may be new.
+
+    Raises UsageError where another run has begun in the folder since `prepare_run` looked.
+    """
     file, flags = config.out / CONFIG_FILE, _plain(config)
     if config.resume:
-        flags = {**json.loads(file.read_text(encoding="utf-8")), "epochs": config.epochs}
-    config.out.mkdir(parents=True, exist_ok=True)
+        flags = {**load_json(file), "epochs": config.epochs}
+    elif file.exists():
+        raise UsageError(f"--out {config.out}: another run has begun there meanwhile; name another")
     with write_aside(file) as aside:
         aside.write_text(json.dumps(flags, indent=1), encoding="utf-8")
 

@@ -1,6 +1,7 @@
 """Train a forecaster from flags: what `scripts/train_forecasting.py` calls."""
 
 from dataclasses import asdict, dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import pytorch_lightning as pl
@@ -11,6 +12,7 @@ from common.cli import command_line, sizes_of
 from common.device import Precision
 from common.errors import UsageError
 from common.loading import PartsData
+from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
 from forecasting.data import SeriesFlags, Split, read_series, windows
 from forecasting.model import ForecastConfig, ForecastModel, ForecastSizes, Scaler, linear_base
@@ -31,7 +33,7 @@ class ForecastingConfig(SeriesFlags, ForecastSizes, TrainConfig):
     """Rows (or, below 1, share) at the end that training never uses."""
     val: float = 0.1
     """Rows (or share) before those, that choose the best epoch."""
-    season: int = 0
+    season: Annotated[int, Range(0)] = 0
     """Rows of a season; 0 follows the dates: 24 for hours, 7 for days, 52 for weeks, 12 for months."""
     epochs: int = 40
     """Passes over the training part."""
@@ -63,16 +65,9 @@ def window_parts(values: np.ndarray, split: Split, window: int, horizon: int) ->
 
 def train(config: ForecastingConfig) -> None:
     """Train as the flags say. Raises UsageError, DataError, OSError."""
-    for name in ("window", "horizon", "hidden_size", "layers"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be at least 1")
-    if any(not 0 < q < 1 for q in config.quantiles):
-        raise UsageError(f"--quantiles {config.quantiles}: must lie between 0 and 1")
-    if config.season < 0:
-        raise UsageError(f"--season {config.season}: must be at least 1")
+    config = prepare_run(config)
     series = read_series(config.data, config.date_column, config.value_column, config.covariates, config)
     split = Split.of(len(series), config.test, config.val)
-    config = prepare_run(config)
     pl.seed_everything(config.seed, verbose=False)
     season = config.season or series.dates.frequency.season(split.train)
     sizes = replace(sizes_of(ForecastSizes, config), quantiles=tuple(sorted(config.quantiles)), season=season)

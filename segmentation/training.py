@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
@@ -13,6 +13,7 @@ from common.encoder import Encoder, EncoderFlags
 from common.errors import UsageError
 from common.loading import PartsData
 from common.pretrained import parameter_count
+from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
 from segmentation.data import (
     DrawSampler,
@@ -25,6 +26,8 @@ from segmentation.data import (
 )
 from segmentation.model import SegmentationModel, SegmenterConfig
 from segmentation.system import SegmentationSystem
+
+_Side = Annotated[int, Range(0, 2048)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ class SegmentationConfig(SegmenterConfig, EncoderFlags, TrainConfig):
     """Learning rate of the encoder, relative to the rest."""
     encoder_frozen: int = 0
     """Stride up to which the encoder is frozen: 2, 4, ...; 0 trains all of it."""
-    image_size: tuple[int, int] = (0, 0)
+    image_size: tuple[_Side, _Side] = (0, 0)
     """Height and width; each image is scaled to this area and keeps its shape. 0 0 is 360 480, or what
     --init-from has."""
     crop: tuple[int, int] = (352, 352)
@@ -71,8 +74,6 @@ def train(config: SegmentationConfig) -> None:
         raise UsageError(f"--scales {config.scales}: expected the smallest and the largest, above 0")
     if min(*config.crop) < 32 or (any(config.image_size) and min(config.image_size) < 32):
         raise UsageError("--image-size and --crop: must be at least 32 pixels either way")
-    if config.width % 4 or config.context_layers < 1:
-        raise UsageError("--width must be a multiple of 4, --context-layers at least 1")
     config = prepare_run(config)
     pl.seed_everything(config.seed, verbose=False)
     classes = read_classes(config.data)

@@ -35,6 +35,17 @@ def test_json_becomes_what_the_fields_declare():
     )
 
 
+@dataclass(frozen=True)
+class Other(Outer):
+    width: int = 8
+
+
+def test_a_range_is_kept_where_a_subclass_changes_the_default_alone():
+    assert checked(Other, GOOD, "other").width == 8
+    with pytest.raises(ValueError, match="multiple of 4"):
+        checked(Other, {**GOOD, "width": 6}, "other")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -2,14 +2,21 @@
 
 import csv
 import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from common.errors import DataError, UsageError
+from common.files import locked
 from common.loading import PartsData
-from common.training import TrainConfig, TrainingSystem, fit, one_cycle
+from common.training import TrainConfig, TrainingSystem, fit, one_cycle, prepare_run
 
 
 class Model(nn.Module):
@@ -70,12 +77,12 @@ class System(TrainingSystem):
 def train(tmp_path):
     """Train on ten samples, four a step -> the system."""
 
-    def run(name="run", scale=1.0, scores=(), mode="max", **flags):
+    def run(name="run", scale=1.0, scores=(), mode="max", inside=lambda: None, **flags):
         values = {"epochs": 3, "batch_size": 4, "workers": 0, "device": "cpu", "precision": "fp32", **flags}
         config = TrainConfig(out=tmp_path / name, **values)
         system = System(config, scale, scores)
         parts = {"train": TensorDataset(torch.arange(10)), "val": TensorDataset(torch.arange(2))}
-        data = PartsData(lambda: parts, None, config)
+        data = PartsData(lambda: inside() or parts, None, config)
         fit(system, data, config, model=system.model, monitor="score", mode=mode)
         return system
 
@@ -122,6 +129,127 @@ def test_the_learning_rate_has_its_peak_once(train):
 def test_training_stops_when_nothing_gets_better(train, tmp_path, patience, epochs):
     train(scores=[1, 2, 2, 1, 1, 1, 1, 1], epochs=8, patience=patience)
     assert len(history(tmp_path / "run")) == epochs
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_a_run_that_stopped_early_does_not_train_on_when_resumed(train, tmp_path, patience, capsys):
+    flags = {"scores": [2, 2, 1, 1, 1, 1, 1, 3], "epochs": 8, "patience": patience}
+    train(**flags)
+    before = {
+        f: f.read_bytes() for f in (tmp_path / "run").rglob("*") if f.is_file() and "events" not in f.name
+    }
+    for _ in range(2):
+        assert train(resume=True, **flags).seen == []
+        assert f"stopped early, after epoch {1 + patience}" in capsys.readouterr().out
+    assert before == {file: file.read_bytes() for file in before}
+    assert len(train(resume=True, **{**flags, "epochs": 10}).seen) > 0
+
+
+def test_a_run_that_found_no_number_stays_stopped(train, tmp_path):
+    flags = {"scores": [1, 2, float("nan"), 3, 3], "epochs": 5, "patience": 4}
+    train(**flags)
+    assert len(history(tmp_path / "run")) == 3
+    assert train(resume=True, **flags).seen == []
+
+
+def test_two_runs_exclude_each_other(train, tmp_path):
+    with pytest.raises(UsageError, match="another training is at work there"):
+        train(inside=lambda: train(resume=True))
+    with pytest.raises(UsageError, match="another run has begun there meanwhile"):
+        train(epochs=4)
+    train(resume=True, epochs=4)
+    assert len(history(tmp_path / "run")) == 4
+
+
+def test_a_lock_dies_with_its_process_though_its_workers_live_on(tmp_path):
+    code = (
+        "import os, sys, time; from pathlib import Path; from common.files import locked\n"
+        "with locked(Path(sys.argv[1])) as free:\n"
+        "    child = os.fork()\n"
+        "    print(free, child, flush=True) if child else None\n"
+        "    time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True)
+    free, child = holder.stdout.readline().split()
+    assert free == "True"
+    with locked(tmp_path) as free:
+        assert not free
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path) as free:
+        assert free
+    os.kill(int(child), signal.SIGKILL)
+
+
+def test_what_a_kill_left_half_written_is_cleared(train, tmp_path):
+    train()
+    run = tmp_path / "run"
+    wanted = (run / "best" / "info.json").read_bytes()
+    (run / "best").rename(run / "best.old")  # between the two renames
+    (run / "best.new").mkdir()
+    for name in ("last.ckpt.tmp", "metrics.csv.tmp", "curves.png.tmp", "train_config.json.tmp"):
+        (run / name).write_text("half")
+    train(resume=True)
+    assert (run / "best" / "info.json").read_bytes() == wanted
+    assert {file.name for file in run.iterdir()} == {
+        "best", "curves.png", "last.ckpt", "metrics.csv", "tensorboard", "train_config.json",
+    }  # fmt: skip
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def flipped(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut, flipped, lambda _: b"", lambda _: pickle.dumps({"epoch": 1})])
+def test_a_damaged_checkpoint_is_one_line(train, tmp_path, damage):
+    train(epochs=2)
+    file = tmp_path / "run" / "last.ckpt"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DataError, match=r"last.ckpt: damaged .*start a new run in another --out") as error:
+        train(epochs=3, resume=True)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, "no JSON"),
+        (lambda _: b"", "no JSON"),
+        (lambda _: b"[]", "what it holds is []"),
+        (
+            lambda data: data.replace(b'"epochs": 3', b'"epochs": "3"'),
+            "epochs is '3', expected a whole number",
+        ),
+        (lambda data: data.replace(b'"keep": "best"', b'"keep": 5'), "keep is 5, expected one of best, last"),
+        (lambda _: b"\xff\xfe", "train_config.json"),
+    ],
+)
+def test_damaged_flags_are_one_line(train, tmp_path, damage, message):
+    train()
+    file = tmp_path / "run" / "train_config.json"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DataError) as error:
+        prepare_run(TrainConfig(out=tmp_path / "run", resume=True, epochs=3, batch_size=4, workers=0))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"epochs": 0}, "--epochs 0: must be at least 1"),
+        ({"batch_size": -1}, "--batch-size -1: must be at least 1"),
+        ({"learning_rate": float("nan")}, "--learning-rate is nan, expected a finite number"),
+        ({"workers": -1}, "--workers -1: must be at least 0"),
+    ],
+)
+def test_flags_out_of_range_are_refused(tmp_path, flags, message):
+    with pytest.raises(UsageError, match=message):
+        prepare_run(TrainConfig(out=tmp_path / "run", **flags))
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ def test_bad_usage(script, file, tmp_path):
     cases = [
         (2, (*train, "--window", 200), "--window 200 with --horizon 3 does not fit"),
         (2, (*train, "--window", 0), "--window 0"),
-        (2, (*train, "--quantiles", 1.5), "must lie between 0 and 1"),
+        (2, (*train, "--quantiles", 1.5), "--quantiles[0] 1.5: must be at most 0.9999"),
         (2, (*train, "--season", 13), "--season 13"),
         (2, (*train, "--value-column", "Value"), "no column 'Value'"),
         (2, ("train_forecasting.py", "--data", short, *FLAGS, "--out", run), "leave -28 of 20 rows"),

@@ -336,7 +336,7 @@ def test_scheduled_sampling_learns_too(script, flags, tmp_path):
     [
         (("--self-critical",), "name it with --init-from"),
         (("--samples", 1), "--samples 1: must be at least 2"),
-        (("--scheduled-sampling", 2), "must lie between 0 and 1"),
+        (("--scheduled-sampling", 2), "--scheduled-sampling 2.0: must be at most 1"),
         (("--decoder", "att2in", "--cell", "gru"), "--decoder att2in is an LSTM"),
     ],
 )
