@@ -4,6 +4,8 @@ Notation: H x W pixels; boxes are x0, y0, x1, y1; a part is what is connected in
 Lengths are in text heights (the usual height of the parts) where nothing else is said.
 """
 
+import itertools
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +21,12 @@ _RULE = {True: 4.0, False: 4.5}  # a thin straight run longer than this is a rul
 _BOX_SIDE = 1.7  # a run longer than this whose ends lie on rules is a side of a box
 _ATTACHED = 0.15  # a rule has not more ink beside it
 _THIN = 0.35  # a rule is not thicker
+_RIM = np.array([-1, -1, 1, 1])  # pixels around a box
+_TEETH = 3  # sides of the cells of a field, at least
+_CELL = 3.2  # a cell for one character is not wider
+_CORNER = (0.0, 0.04, 0.08, 0.11)  # of its size: a check box has ink so far inside each corner of its frame
+_SIDE = 0.1  # of its size: the sides of a check box lie within so much of its edges
+_FULL = 0.88  # of its size: each side is longer
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,11 @@ class Ink:
     """uint8 (H, W): 255 on horizontal rules."""
     down: np.ndarray
     """The same for vertical ones."""
+    boxes: np.ndarray
+    """(B, 4) empty check boxes, their frames included."""
+    combs: list[np.ndarray]
+    """The characters of each word in a field with a cell for each: (characters, 4). They are no `parts`. An
+    empty cell ends a word."""
 
 
 def shrink(page: np.ndarray, side: int) -> np.ndarray:
@@ -110,13 +123,16 @@ def find_ink(page: np.ndarray) -> Ink:
     usual = _text_height(stats)
     lying, standing = (straight(ink, max(60, round(_RULE[level] * usual)), level) for level in (True, False))
     across, down = _rules(ink, lying, standing, usual)
+    down |= _teeth(ink, across, usual)
     stroke = strokes(lying, standing, usual)
     if across.any() or down.any() or stroke.any():
         before = labels
         ink = cv2.subtract(_without(ink, across, down), stroke)
         labels, stats = _connected(ink)
         stats[_remains(labels, stats, before, across, down, usual), 4] = 0
-    return Ink(_parts(labels, stats, usual), across, down)
+    parts, boxes, frames = _parts(labels, stats, usual)
+    combs, parts = _combs(down, frames, parts, usual)
+    return Ink(parts, across, down, boxes, combs)
 
 
 def binarise(page: np.ndarray) -> np.ndarray:
@@ -230,6 +246,94 @@ def _box_sides(ink: np.ndarray, across: np.ndarray, usual: float, thin: int) -> 
     return runs
 
 
+def _teeth(ink: np.ndarray, across: np.ndarray, usual: float) -> np.ndarray:
+    """Short vertical runs that part the cells of a field: on one rule, equally high, evenly spaced."""
+    found = np.zeros_like(ink)
+    thin, reach = max(3, round(_THIN * usual)), round(2 * usual)
+    for band in _bands(across, True, 0):
+        for x, y, width, _, _ in _connected(across[band])[1].tolist():
+            bottom, left = band[0].start + y, max(0, x - 2)
+            area = (slice(max(0, bottom - reach), bottom), slice(left, x + width + 2))
+            runs = straight(ink[area], max(5, round(0.35 * usual)), False)
+            labels, stats = _connected(runs)
+            order = np.argsort(stats[:, 0])
+            order = order[(stats[order, 2] <= thin + 1) & (stats[order, 1:4:2].sum(axis=1) >= len(runs) - 2)]
+            if len(order) < _TEETH:
+                continue
+            middles, tops = stats[order, 0] + stats[order, 2] / 2, stats[order, 1]
+            gaps = np.diff(middles)
+            even = np.ptp(gaps) <= max(3, 0.15 * gaps.max()) and np.ptp(tops) <= 3 and tops.min() > 0
+            ends = middles[0] <= thin + 5 and middles[-1] >= runs.shape[1] - thin - 5
+            if even and ends:
+                found[area][np.isin(labels, order + 1)] = 255
+    return found
+
+
+def _combs(
+    down: np.ndarray, frames: np.ndarray, parts: np.ndarray, usual: float
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Fields with a cell for each character, as of `Ink`, and the parts (P, 4) that stand in none.
+
+    Their sides are vertical rules, or those of frames (F, 4), of the same height; the cells are equally wide
+    and hold one character at most. A table has wider cells, more in them, or more rows.
+    """
+    combs, free = [], np.ones(len(parts), bool)
+    rules = [_connected(down[band])[1][:, :4] + (band[1].start, 0, 0, 0) for band in _bands(down, False, 0)]
+    x0, y0, x1, y1 = frames.T
+    two = np.full(len(frames), 2)
+    rules += [np.stack([x, y0, two, y1 - y0], axis=1) for x in (x0, x1 - 2)]
+    sides = np.concatenate(rules)
+    sides = sides[(sides[:, 3] > 0.35 * usual) & (sides[:, 3] < 4 * usual)]
+    while len(sides) > _TEETH - 1:
+        same = (np.abs(sides[:, 1] - sides[0, 1]) <= 3) & (np.abs(sides[:, 3] - sides[0, 3]) <= 4)
+        row, sides = sides[same], sides[~same]
+        row = row[np.argsort(row[:, 0])]
+        starts, ends = row[:-1, 0] + row[:-1, 2], row[1:, 0]
+        for chain in np.split(np.arange(len(starts)), np.flatnonzero(ends - starts > _CELL * usual)):
+            chain = chain[ends[chain] - starts[chain] <= _CELL * usual]
+            wide = ends[chain] - starts[chain]
+            cells = chain[wide > 0.5 * wide.max(initial=0)]  # between single boxes there is paper
+            wide = ends[cells] - starts[cells]
+            if len(cells) < _TEETH - 1 or np.ptp(wide) > max(3, 0.2 * wide.max()):
+                continue
+            bottom = float((row[cells, 1] + row[cells, 3]).max())
+            top = min(float(row[cells, 1].min()), bottom - 1.8 * usual)
+            middles = (parts[:, :2] + parts[:, 2:]) / 2
+            inside = free & (middles[:, 1] > top) & (middles[:, 1] < bottom)
+            inside &= (middles[:, 0] > starts[cells[0]]) & (middles[:, 0] < ends[cells[-1]])
+            held = _characters(parts[inside], starts[cells], ends[cells], usual)
+            if held is not None:
+                full = held.any(axis=1)
+                words = np.split(held, np.flatnonzero(np.diff(full)) + 1)
+                combs += [word for word in words if word.any()]
+                free &= ~inside
+    return combs, parts[free]
+
+
+def _characters(parts: np.ndarray, starts: np.ndarray, ends: np.ndarray, usual: float) -> np.ndarray | None:
+    """What stands in each cell of a field: (cells, 4), empty ones 0; None where it is several characters.
+
+    Args:
+        parts: in the field, (P, 4).
+        starts: of the cells.
+        ends: of the cells.
+        usual: text height.
+    """
+    held = np.zeros((len(starts), 4))
+    for cell, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        within = parts[(parts[:, 0] < end) & (parts[:, 2] > start)]
+        tall = within[within[:, 3] - within[:, 1] > 0.5 * usual]
+        several = (tall[:, None, :2] > tall[:, 2:]).any()
+        if several or (within[:, 0] < start - 3).any() or (within[:, 2] > end + 3).any():
+            return None
+        if len(tall):
+            held[cell] = np.r_[within[:, :2].min(axis=0), within[:, 2:].max(axis=0)]
+    full = held[held.any(axis=1)]
+    if len(full) < 2 or np.ptp(full[:, 1] + full[:, 3]) > usual:
+        return None
+    return held
+
+
 def _without(ink: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
     """The ink without rules; a letter that crosses a rule stays in one piece."""
     left = ink.copy()
@@ -276,13 +380,16 @@ def _remains(
 
 
 def erase_rules(page: np.ndarray, ink: Ink, scale: float) -> np.ndarray:
-    """The page, uint8 (H', W'), with paper where `ink`, found on it at `scale`, has rules.
+    """The page, uint8 (H', W'), with paper where `ink`, found on it at `scale`, has rules and empty boxes.
 
     Strokes of letters that cross a rule stay.
     """
-    if not ink.across.any() and not ink.down.any():
+    if not ink.across.any() and not ink.down.any() and not len(ink.boxes):
         return page
     page = page.copy()
+    for box in ink.boxes:
+        x0, y0, x1, y1 = np.round((box + _RIM) / scale).astype(int).clip(0)
+        page[y0:y1, x0:x1] = np.median(page[(y0 + y1) // 2, (2 * x0 + x1) // 3 : (x0 + 2 * x1) // 3 + 1])
     for rules, horizontal in ((ink.across, True), (ink.down, False)):
         for (rows, columns), thickness in _areas(rules, horizontal):
             top, bottom, left, right = (
@@ -312,8 +419,8 @@ def _areas(rules: np.ndarray, horizontal: bool) -> list[tuple[tuple[slice, slice
     return found
 
 
-def _parts(labels: np.ndarray, stats: np.ndarray, usual: float) -> np.ndarray:
-    """Boxes (P, 4) of what may be letters."""
+def _parts(labels: np.ndarray, stats: np.ndarray, usual: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes (P, 4) of what may be letters, (B, 4) of check boxes, and (F, 4) of frames around letters."""
     x, y, width, height, area = stats.T
     page_width = labels.shape[1]
     fill = area / (width * height)
@@ -321,9 +428,10 @@ def _parts(labels: np.ndarray, stats: np.ndarray, usual: float) -> np.ndarray:
     text &= ~((fill > 0.9) & (width > 40) & (height > 40) & (np.maximum(width, height) > 2 * usual))  # blocks
     text &= ~((fill < 0.12) & (width > 60) & (height > 60))  # the paper's edge
     boxes = np.stack([x, y, x + width, y + height], axis=1)
-    text &= ~_frames(boxes, fill, text, usual)
-    text &= ~_check_boxes(labels, boxes, text, usual)
-    return boxes[text].astype(float)
+    frames = _frames(boxes, fill, text, usual)
+    text &= ~frames
+    check = _check_boxes(labels, boxes, text, usual)
+    return boxes[text & ~check].astype(float), boxes[check], boxes[frames]
 
 
 def _frames(boxes: np.ndarray, fill: np.ndarray, text: np.ndarray, usual: float) -> np.ndarray:
@@ -340,21 +448,31 @@ def _frames(boxes: np.ndarray, fill: np.ndarray, text: np.ndarray, usual: float)
 
 
 def _check_boxes(labels: np.ndarray, boxes: np.ndarray, text: np.ndarray, usual: float) -> np.ndarray:
-    """Which parts are squares of four straight sides: (P,). Letters miss a side or round a corner."""
+    """Which parts are squares, empty but for four straight sides: (P,).
+
+    Those of blurred and rounded boxes are a little shorter; an O is at the same depth 0.6 of its size long.
+    """
     size = boxes[:, 2:] - boxes[:, :2]
-    square = text & (size > max(8, 0.6 * usual)).all(axis=1) & (size < 2.5 * usual + 8).all(axis=1)
+    square = text & (size > max(8, 0.6 * usual)).all(axis=1) & (size < 5 * usual + 8).all(axis=1)
     square &= np.abs(size[:, 0] - size[:, 1]) < 0.3 * size.max(axis=1)
-    left, top, right, bottom = boxes[:, 0] + 1, boxes[:, 1] + 1, boxes[:, 2] - 2, boxes[:, 3] - 2
-    number = np.arange(1, len(boxes) + 1)
-    for column, row in ((left, top), (right, top), (left, bottom), (right, bottom)):
-        square &= labels[row.clip(0, labels.shape[0] - 1), column.clip(0, labels.shape[1] - 1)] == number
+    candidates = np.flatnonzero(square)
+    x0, y0, x1, y1 = boxes[candidates].T
+    for left, top in itertools.product((True, False), repeat=2):
+        corner = np.zeros(len(candidates), bool)
+        for share in _CORNER:
+            across, down = (1 + share * size[candidates]).round().astype(int).T
+            row, column = (y0 + down if top else y1 - 1 - down), (x0 + across if left else x1 - 1 - across)
+            corner |= labels[row, column] == candidates + 1
+        square[candidates[~corner]] = False
     for i in np.flatnonzero(square):
         x0, y0, x1, y1 = boxes[i]
-        part = labels[y0:y1, x0:x1] == i + 1
-        sides = part[:3].any(axis=0), part[-3:].any(axis=0), part[:, :3].any(axis=1), part[:, -3:].any(axis=1)
-        quarter_y, quarter_x = part.shape[0] // 4, part.shape[1] // 4
-        hollow = part[quarter_y : -quarter_y or None, quarter_x : -quarter_x or None].mean() < 0.1
-        square[i] = hollow and all(side.mean() > 0.95 for side in sides)
+        part = np.pad((labels[y0:y1, x0:x1] == i + 1).astype(np.uint8), 2)  # a break of the line is closed
+        part = cv2.morphologyEx(part, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[2:-2, 2:-2]
+        third_y, third_x = part.shape[0] // 3, part.shape[1] // 3
+        hollow = part[third_y : -third_y or None, third_x : -third_x or None].mean() < 0.1
+        down, right = (math.ceil(_SIDE * n) for n in part.shape)
+        sides = part[:down].any(0), part[-down:].any(0), part[:, :right].any(1), part[:, -right:].any(1)
+        square[i] = hollow and all(side.mean() > _FULL for side in sides)
     return square
 
 

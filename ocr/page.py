@@ -68,6 +68,9 @@ def find_lines(page: np.ndarray, quarters: int = 0) -> Layout:
     ink = find_ink(shrink(straight, _WORK_SIDE))
     straight = erase_rules(straight, ink, scale)
     found = np.array(_grow(ink.parts) if len(ink.parts) else []).reshape(-1, 4)
+    for comb in ink.combs:
+        straight = _closed_up(straight, comb / scale)
+        found = np.vstack([found, _around([comb])])
     margin = 0.14 * (found[:, 3:] - found[:, 1:2])
     boxes = np.round((found + margin * (-1.5, -1, 1.5, 1)) / scale).astype(int)
     straight, boxes, to_page = _widen(straight, boxes, to_page)
@@ -151,6 +154,25 @@ def _widen(
         to_page = to_page @ np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
         boxes = boxes + np.array([left, top, left, top])
     return page, boxes.clip(0, page.shape[::-1] * 2), to_page  # what is no word there is the rim of the paper
+
+
+def _closed_up(page: np.ndarray, letters: np.ndarray) -> np.ndarray:
+    """The page with the characters of a field, (characters, 4), moved to its left as in a word."""
+    ((x0, y0, x1, y1),) = _around([letters]).astype(int)
+    ends = letters[:, ::2].round().astype(int).tolist()
+    free = x1 - x0 - sum(right - left for left, right in ends)
+    gap = max(1, min(round(0.18 * (y1 - y0)), free // len(ends)))
+    rim = gap // 2  # pixels of a stroke's edge
+    rows = slice(max(0, y0 - gap), y1 + gap)
+    pieces = [page[rows, max(0, left - rim) : right + rim] for left, right in ends]
+    page = page.copy()
+    field = page[rows, max(0, x0 - 2 * gap) : x1 + 2 * gap]
+    field[:] = np.median(field)
+    x = max(0, x0 - rim)
+    for piece in pieces:
+        page[rows, x : x + piece.shape[1]] = piece
+        x += piece.shape[1] - 2 * rim + gap
+    return page
 
 
 def _grow(parts: np.ndarray) -> list[tuple[float, float, float, float]]:

@@ -135,7 +135,7 @@ class TextReader(Predictor[Recognizer]):
             if reading.text.strip() and reading.confidence >= min_confidence
         ]
         if probed.confidence < _TEXT:
-            lines = [x for x in lines if x.confidence >= _SURE and len(x.text.strip()) >= _SURE_LENGTH]
+            lines = [x for x in lines if x.confidence >= _SURE and len(x.text) >= _SURE_LENGTH]
         return Page(tuple(lines), layout.angle, layout.size)
 
     def _upright(self, page: np.ndarray) -> tuple[Layout, "_Probe"]:
@@ -264,7 +264,7 @@ def _line(layout: Layout, box: tuple[int, int, int, int], row: int, reading: Rea
         )
         for word in find_words(reading, layout.crop(box))
     )
-    return Line(reading.text, reading.confidence, tuple(layout.polygon(box)), row, words)
+    return Line(reading.text.strip(), reading.confidence, tuple(layout.polygon(box)), row, words)
 
 
 class _Probe(NamedTuple):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from ocr import TextReader
-from ocr.ink import dark_on_light
+from ocr.ink import dark_on_light, find_ink
 from ocr.page import find_lines
 from tests.ocr.conftest import line_picture, page_picture
 
@@ -115,3 +115,99 @@ def test_text_that_touches_the_rim_has_paper_around_it():
     (box,) = layout.boxes
     assert layout.crop(box)[0].min() > 200
     assert all(0 <= x <= 65 and 0 <= y <= 36 for x, y in layout.polygon(box))
+
+
+def form_picture(text, kind, cell=40, rule=2, ink=0, size=26):
+    """A form with a cell for each character of a field: boxes, single boxes with paper between, or a comb."""
+    height = round(1.2 * cell)
+    image = Image.new("L", (160 + (cell + 8) * len(text) + 40, 300), 250)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size)
+    draw.text((30, 30), "Please fill in", 20, font)
+    draw.text((30, 120 + height / 2), "Number", 20, font, anchor="lm")
+    draw.text((30, 230), "Thank you", 20, font)
+    for i, character in enumerate(text):
+        x, y = 160 + i * (cell + (8 if kind == "apart" else 0)), 120
+        if kind == "comb":
+            draw.line([x, y + height, x + cell, y + height], ink, rule)
+            for side in (x, x + cell):
+                draw.line([side, y + height // 2, side, y + height], ink, rule)
+        else:
+            draw.rectangle([x, y, x + cell, y + height], outline=ink, width=rule)
+        draw.text((x + cell / 2, y + height / 2), character, 20, font, anchor="mm")
+    return image
+
+
+@pytest.mark.parametrize("kind", ["boxes", "apart", "comb"])
+@pytest.mark.parametrize(
+    ("text", "style"),
+    [
+        ("6900", {}), ("6900", {"rule": 1}), ("6900", {"ink": 120}), ("01042026", {"cell": 34}),
+        ("AT6119", {"cell": 48}), ("1171", {"cell": 30}),
+    ],
+)  # fmt: skip
+def test_characters_in_a_cell_each_make_one_word(reader, kind, text, style):
+    image = form_picture(text, kind, **style)
+    page = reader.read(image)
+    assert [line.text for line in page.lines if line.row == 1] == ["Number", text]
+    field = page.lines[2]
+    x0, y0, x1, y1 = field.box
+    assert x0 < 190
+    assert x1 > 160 + (len(text) - 0.8) * style.get("cell", 40)
+    assert 110 < y0 < y1 < 180
+
+
+def test_an_empty_cell_parts_words(reader):
+    row = [line.text for line in reader.read(form_picture("14 305 2", "boxes")).lines if line.row == 1]
+    assert row == ["Number", "14", "305", "2"]
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+def test_digits_in_the_cells_of_a_table_stay_apart(rows):
+    image = Image.new("L", (400, 60 + 44 * rows), 255)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(26)
+    for i in range(rows):
+        for j in range(6):
+            draw.rectangle([40 + 44 * j, 20 + 44 * i, 84 + 44 * j, 64 + 44 * i], outline=0, width=2)
+            draw.text((62 + 44 * j, 42 + 44 * i), str((3 * i + 2 * j) % 10), 0, font, anchor="mm")
+    assert len(find_lines(np.asarray(image)).boxes) == 6 * rows
+
+
+@pytest.mark.parametrize("change", ["none", "blur", "smaller", "larger", "turned"])
+@pytest.mark.parametrize(
+    "style",
+    [
+        {"width": 2}, {"width": 1}, {"width": 4}, {"width": 2, "outline": 150}, {"width": 2, "side": 44},
+        {"width": 2, "side": 16},
+    ],
+)  # fmt: skip
+def test_an_empty_check_box_is_no_letter(reader, style, change):
+    options = {"outline": 0, **style}
+    side = options.pop("side", 26)
+    image, font = Image.new("L", (700, 300), 250), ImageFont.load_default(28)
+    draw = ImageDraw.Draw(image)
+    draw.text((60, 30), "Do you want to go on?", 20, font)
+    for x, word in ((60, "Yes"), (240, "No"), (420, "Maybe")):
+        draw.rectangle([x, 120, x + side, 120 + side], **options)
+        draw.text((x + side + 14, 120 + side / 2), word, 20, font, anchor="lm")
+    draw.text((60, 220), "Please mark one answer", 20, font)
+    image = {
+        "none": lambda: image,
+        "blur": lambda: image.filter(ImageFilter.GaussianBlur(1.2)),
+        "smaller": lambda: image.resize((490, 210)),
+        "larger": lambda: image.resize((1400, 600)),
+        "turned": lambda: image.rotate(1.5, Image.Resampling.BICUBIC, expand=True, fillcolor=250),
+    }[change]()
+    assert reader.read(image).text.splitlines()[1] == "Yes  No  Maybe"
+
+
+@pytest.mark.parametrize("size", [16, 24, 40])
+def test_round_letters_are_no_check_boxes(size):
+    letters = "ODQo0CGU"
+    image, font = Image.new("L", (2 * size * len(letters) + 40, 3 * size), 250), ImageFont.load_default(size)
+    for i, letter in enumerate(letters):
+        ImageDraw.Draw(image).text((20 + 2 * size * i, size), letter, 20, font)
+    for page in (image, image.filter(ImageFilter.GaussianBlur(1))):
+        ink = find_ink(np.asarray(page))
+        assert len(ink.boxes) == 0
+        assert len(ink.parts) == len(letters)
