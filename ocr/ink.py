@@ -254,6 +254,8 @@ def _teeth(ink: np.ndarray, across: np.ndarray, usual: float) -> np.ndarray:
         for x, y, width, _, _ in _connected(across[band])[1].tolist():
             bottom, left = band[0].start + y, max(0, x - 2)
             area = (slice(max(0, bottom - reach), bottom), slice(left, x + width + 2))
+            if bottom < 5:
+                continue
             runs = straight(ink[area], max(5, round(0.35 * usual)), False)
             labels, stats = _connected(runs)
             order = np.argsort(stats[:, 0])

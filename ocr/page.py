@@ -170,7 +170,7 @@ def _closed_up(page: np.ndarray, letters: np.ndarray) -> np.ndarray:
     field[:] = np.median(field)
     x = max(0, x0 - rim)
     for piece in pieces:
-        page[rows, x : x + piece.shape[1]] = piece
+        page[rows, x : x + piece.shape[1]] = piece[:, : page.shape[1] - x]
         x += piece.shape[1] - 2 * rim + gap
     return page
 

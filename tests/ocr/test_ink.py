@@ -211,3 +211,13 @@ def test_round_letters_are_no_check_boxes(size):
         ink = find_ink(np.asarray(page))
         assert len(ink.boxes) == 0
         assert len(ink.parts) == len(letters)
+
+
+def test_a_field_or_rule_at_the_rim_of_the_page(reader):
+    image = form_picture("6900", "boxes")
+    pixels = np.asarray(image).copy()
+    pixels[:2], pixels[:, :2], pixels[:, -2:] = 0, 0, 0
+    assert "6900" in reader.read(Image.fromarray(pixels)).text
+    for kind in ("boxes", "comb"):
+        field = form_picture("6900", kind).crop((158, 118, 322, 300))
+        assert "6900" in reader.read(field).text
