@@ -249,14 +249,17 @@ def _box_sides(ink: np.ndarray, across: np.ndarray, usual: float, thin: int) -> 
 def _teeth(ink: np.ndarray, across: np.ndarray, usual: float) -> np.ndarray:
     """Short vertical runs that part the cells of a field: on one rule, equally high, evenly spaced."""
     found = np.zeros_like(ink)
-    thin, reach = max(3, round(_THIN * usual)), round(2 * usual)
+    thin, reach, least = max(3, round(_THIN * usual)), round(2 * usual), max(5, round(0.35 * usual))
     for band in _bands(across, True, 0):
         for x, y, width, _, _ in _connected(across[band])[1].tolist():
             bottom, left = band[0].start + y, max(0, x - 2)
             area = (slice(max(0, bottom - reach), bottom), slice(left, x + width + 2))
-            if bottom < 5:
+            if (
+                bottom < least
+                or np.diff(ink[bottom - least, area[1]], prepend=0).astype(bool).sum() < 2 * _TEETH
+            ):
                 continue
-            runs = straight(ink[area], max(5, round(0.35 * usual)), False)
+            runs = straight(ink[area], least, False)
             labels, stats = _connected(runs)
             order = np.argsort(stats[:, 0])
             order = order[(stats[order, 2] <= thin + 1) & (stats[order, 1:4:2].sum(axis=1) >= len(runs) - 2)]
@@ -457,6 +460,9 @@ def _check_boxes(labels: np.ndarray, boxes: np.ndarray, text: np.ndarray, usual:
     size = boxes[:, 2:] - boxes[:, :2]
     square = text & (size > max(8, 0.6 * usual)).all(axis=1) & (size < 5 * usual + 8).all(axis=1)
     square &= np.abs(size[:, 0] - size[:, 1]) < 0.3 * size.max(axis=1)
+    for across, down in itertools.product((0.4, 0.5, 0.6), repeat=2):
+        x, y = (boxes[:, :2] + size * (across, down)).astype(int).T
+        square &= labels[y, x] != np.arange(1, len(boxes) + 1)
     candidates = np.flatnonzero(square)
     x0, y0, x1, y1 = boxes[candidates].T
     for left, top in itertools.product((True, False), repeat=2):
