@@ -136,12 +136,12 @@ def _deep_colours(image: Image.Image) -> np.ndarray | None:
     name, tiles = getattr(image, "filename", ""), getattr(image, "tile", ())
     if not name or image.mode not in ("RGB", "RGBA") or not tiles:
         return None
-    tags = getattr(image, "tag_v2", None)  # of a TIFF: Pillow forgets the bits of planes that lie apart
+    tags: Any = getattr(image, "tag_v2", None)  # of a TIFF: Pillow forgets the bits of planes that lie apart
     apart = tags is not None and tags.get(_PLANES) == 2 and tags.get(_BITS, (8,))[0] == 16
     if not apart and ";16" not in str(tiles[0].args):
         return None
     order = "B" if apart and tags.prefix == b"MM" else "L"
-    values = np.zeros((), np.uint16)
+    values: Any = 0
     for upper in (True, False):
         with Image.open(name, formats=(image.format or "",)) as again:
             again.seek(image.tell())
