@@ -31,6 +31,8 @@ class Layout:
     """In reading order: columns from the left, in each the rows from the top, each from the left."""
     rows: list[int]
     """The row of each box."""
+    closed_up: list[bool]
+    """Whether a box is a field whose characters, a cell apart each, were moved to its left."""
     angle: float
     """Degrees, above -180 to 180, by which the page was turned counter-clockwise to straighten it."""
     to_page: np.ndarray
@@ -74,10 +76,20 @@ def find_lines(page: np.ndarray, quarters: int = 0) -> Layout:
     margin = 0.14 * (found[:, 3:] - found[:, 1:2])
     boxes = np.round((found + margin * (-1.5, -1, 1.5, 1)) / scale).astype(int)
     straight, boxes, to_page = _widen(straight, boxes, to_page)
-    boxes = boxes[(boxes[:, 2] - boxes[:, 0] >= 2) & (boxes[:, 3] - boxes[:, 1] >= 4)]
+    closed_up = np.arange(len(boxes)) >= len(boxes) - len(ink.combs)
+    large = (boxes[:, 2] - boxes[:, 0] >= 2) & (boxes[:, 3] - boxes[:, 1] >= 4)
+    boxes, closed_up = boxes[large], closed_up[large]
     order, rows = reading_order(boxes.tolist())
     angle = 180.0 - (180.0 - 90.0 * quarters - skew) % 360.0
-    return Layout(straight, [tuple(boxes[i].tolist()) for i in order], rows, angle, to_page, (width, height))
+    return Layout(
+        straight,
+        [tuple(boxes[i].tolist()) for i in order],
+        rows,
+        closed_up[order].tolist(),
+        angle,
+        to_page,
+        (width, height),
+    )
 
 
 def _skew(page: np.ndarray) -> float:

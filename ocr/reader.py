@@ -18,7 +18,7 @@ from ocr.images import grey, stack
 from ocr.language import LanguageModel
 from ocr.model import Recognizer
 from ocr.page import Layout, find_lines
-from ocr.words import find_words
+from ocr.words import Span, find_words
 
 _AHEAD = 8  # batches that are read from disk and sorted by width at a time
 _PROBED = 16  # lines that tell whether a page stands upright: its longest
@@ -130,8 +130,8 @@ class TextReader(Predictor[Recognizer]):
         log_probs = probed.log_probs | dict(zip(rest, others, strict=True))
         readings = [self._decode(log_probs[i], beam_size, language_model) for i in range(len(layout.boxes))]
         lines = [
-            _line(layout, box, row, reading)
-            for box, row, reading in zip(layout.boxes, layout.rows, readings, strict=True)
+            _line(layout, i, reading)
+            for i, reading in enumerate(readings)
             if reading.text.strip() and reading.confidence >= min_confidence
         ]
         if probed.confidence < _TEXT:
@@ -254,17 +254,21 @@ class TextReader(Predictor[Recognizer]):
         return prefix_beam_search(row, self.model.charset, beam_size, language_model=language_model)
 
 
-def _line(layout: Layout, box: tuple[int, int, int, int], row: int, reading: Reading) -> Line:
-    x0, y0, _, y1 = box
+def _line(layout: Layout, position: int, reading: Reading) -> Line:
+    box, text = layout.boxes[position], reading.text.strip()
+    x0, y0, x1, y1 = box
+    spans = find_words(reading, layout.crop(box))
+    if layout.closed_up[position]:
+        spans = [Span(text, reading.confidence, 0.0, float(x1 - x0))]
     words = tuple(
         Word(
             word.text,
             word.confidence,
             tuple(layout.polygon((x0 + round(word.start), y0, x0 + round(word.end), y1))),
         )
-        for word in find_words(reading, layout.crop(box))
+        for word in spans
     )
-    return Line(reading.text.strip(), reading.confidence, tuple(layout.polygon(box)), row, words)
+    return Line(text, reading.confidence, tuple(layout.polygon(box)), layout.rows[position], words)
 
 
 class _Probe(NamedTuple):

@@ -155,6 +155,7 @@ def test_characters_in_a_cell_each_make_one_word(reader, kind, text, style):
     assert x0 < 190
     assert x1 > 160 + (len(text) - 0.8) * style.get("cell", 40)
     assert 110 < y0 < y1 < 180
+    assert [(word.text, word.polygon) for word in field.words] == [(text, field.polygon)]
 
 
 def test_an_empty_cell_parts_words(reader):
