@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from captioning.concepts import Classifier, Seen, plurals
-from captioning.loss import output_loss
 from common.attention import AdditiveAttention, DotAttention
 from common.encoder import Encoder
 from common.images import Preprocess
+from common.loss import output_loss
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind, CellState, Layer, RecurrentCell, open_forget_gate
 from common.schema import Range, checked
@@ -181,7 +181,7 @@ class Decoder(nn.Module):
         smoothing: float = 0.0,
         advantage: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Cross entropy of targets (N, J), padding left out, summed; see `captioning.loss.output_loss`."""
+        """Cross entropy of targets (N, J), padding left out, summed; see `common.loss.output_loss`."""
         real = targets != PAD
         copied, words = self.copied(output, memory)  # S is 0 without concepts
         return output_loss(

@@ -1,4 +1,4 @@
-"""Soft attention over the places of a grid: additive (Bahdanau) or multiplicative (Luong).
+"""Soft attention over the places of a grid or of a sentence: additive (Bahdanau) or multiplicative (Luong).
 
 Notation: N images, K rows an image (captions or beams), L grid places, D query size, C channels, A units.
 """
@@ -32,11 +32,21 @@ class _Attention(nn.Module):
         raise NotImplementedError
 
     def forward(
-        self, query: torch.Tensor, grid: torch.Tensor, keys: torch.Tensor
+        self,
+        query: torch.Tensor,
+        grid: torch.Tensor,
+        keys: torch.Tensor,
+        real: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """query (N*K, D), grid (N, L, C), keys (N, L, A) -> context (N*K, C), weights (N*K, L)."""
+        """query (N*K, D), grid (N, L, C), keys (N, L, A) -> context (N*K, C), weights (N*K, L).
+
+        Where `real` (N, L) is False there is padding, which gets no weight; None is without padding.
+        """
         queries = self.query(query).unflatten(0, (len(grid), -1))  # N*K, A -> N, K, A
-        weights = self.scores(queries, keys).float().softmax(dim=-1)
+        scores = self.scores(queries, keys).float()
+        if real is not None:
+            scores = scores.masked_fill(~real[:, None], -torch.inf)
+        weights = scores.softmax(dim=-1)
         context = torch.bmm(weights.to(grid.dtype), grid)  # N, K, L x N, L, C -> N, K, C
         return context.flatten(0, 1), weights.flatten(0, 1)
 

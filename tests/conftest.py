@@ -20,6 +20,8 @@ from captioning.model import CaptionModel, DecoderConfig
 from common.encoder import Encoder
 from common.text import Vocabulary, tokenize
 from tests.ocr.conftest import WORDS, line_picture, tiny_recognizer
+from tests.translation.conftest import trained_translator
+from translation.model import TranslationModel
 
 torch.set_num_threads(1)  # the suite's time then does not depend on what else runs on the machine
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
@@ -151,6 +153,20 @@ def recognizer_folder(tmp_path_factory) -> Path:
     """An untrained recognizer on disk."""
     folder = tmp_path_factory.mktemp("recognizer")
     tiny_recognizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def translator_model() -> TranslationModel:
+    """See `trained_translator`."""
+    return trained_translator()
+
+
+@pytest.fixture(scope="session")
+def translator_folder(translator_model, tmp_path_factory) -> Path:
+    """See `trained_translator`; on disk."""
+    folder = tmp_path_factory.mktemp("translator")
+    translator_model.save_pretrained(folder)
     return folder
 
 

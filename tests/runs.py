@@ -26,10 +26,11 @@ from tests.conftest import (
 )
 from tests.forecasting.conftest import write_series
 from tests.segmentation.conftest import IGNORED, TINY_STRIDED, write_scenes
+from tests.translation.conftest import write_pairs
 from tests.video.conftest import write_clips
 from tests.vqa.conftest import write_questions
 
-TASKS = ("captioning", "self_critical", "ocr", "video", "segmentation", "vqa", "forecasting")
+TASKS = ("captioning", "self_critical", "ocr", "video", "segmentation", "vqa", "forecasting", "translation")
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
     ["torch", "torchvision", "timm", "pytorch_lightning", "torch.utils.tensorboard", "pandas", "av", "cv2"]
@@ -43,7 +44,8 @@ def command(task: str, root: Path) -> list[str]:
     encoder = ("--encoder", TINY_ENCODER, "--encoder-weights", weights, "--image-size", 64, "--dropout", 0,
                "--cache", root / "cache")  # fmt: skip
     write: Any = {"captioning": write_shapes, "self_critical": write_shapes, "ocr": write_lines,
-                  "video": write_clips, "segmentation": write_scenes, "vqa": write_questions}  # fmt: skip
+                  "video": write_clips, "segmentation": write_scenes, "vqa": write_questions,
+                  "translation": write_pairs}  # fmt: skip
     if not root.exists():
         root.mkdir()
         write_weights(weights, TINY_STRIDED if task == "segmentation" else TINY_ENCODER)
@@ -65,6 +67,7 @@ def command(task: str, root: Path) -> list[str]:
         "vqa": (*encoder, *sizes, "--attention-size", 8),
         "forecasting": ("--date-column", "date", "--value-column", "value", "--window", 12, "--horizon", 3,
                         "--base", "seasonal_naive", "--hidden-size", 8, "--test", 24, "--val", 24),
+        "translation": ("--source", "en", "--target", "de", *sizes, "--attention-size", 8, "--subwords", 100),
     }  # fmt: skip
     name = "captioning" if task == "self_critical" else task
     return [str(SCRIPTS / f"train_{name}.py"), *map(str, ("--data", data, *common, *flags[task]))]

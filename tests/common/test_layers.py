@@ -136,3 +136,18 @@ def test_sequences_equal_torch_with_packing(kind):
     outputs, last = encoder(inputs, lengths)
     torch.testing.assert_close(outputs, expected)
     torch.testing.assert_close(last, torch.cat([hidden[-2], hidden[-1]], dim=-1))
+
+
+@pytest.mark.parametrize("kind", [AdditiveAttention, DotAttention])
+def test_padding_gets_no_attention(kind):
+    torch.manual_seed(0)
+    attention = kind(6, 5, 4)
+    grid, query, real = torch.randn(2, 7, 6), torch.randn(6, 5), torch.ones(2, 7, dtype=torch.bool)
+    real[1, 3:] = False
+    context, weights = attention(query, grid, attention.keys(grid), real)
+    short = grid[1:, :3]
+    alone = attention(query[3:], short, attention.keys(short))
+    assert (weights[3:, 3:] == 0).all()
+    assert torch.allclose(weights[3:, :3], alone[1], atol=1e-6)
+    assert torch.allclose(context[3:], alone[0], atol=1e-6)
+    assert torch.allclose(context[:3], attention(query[:3], grid[:1], attention.keys(grid[:1]))[0], atol=1e-6)

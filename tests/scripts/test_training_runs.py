@@ -15,6 +15,7 @@ RANDOM = {
     "segmentation": ("--dropout", 0.1),
     "vqa": ("--dropout", 0.3),
     "forecasting": ("--dropout", 0.1),
+    "translation": ("--dropout", 0.3),
 }
 """Flags that make use of random numbers, which a resumed run must draw again."""
 
@@ -61,7 +62,15 @@ def test_interrupted_and_resumed_ends_at_the_same_weights(command, whole, tmp_pa
     assert runs.history(cut) == runs.history(whole(task))
 
 
-UNEVEN = {"captioning": 25, "self_critical": 29, "ocr": 45, "video": 21, "segmentation": 11, "vqa": 41}
+UNEVEN = {
+    "captioning": 25,
+    "self_critical": 29,
+    "ocr": 45,
+    "video": 21,
+    "segmentation": 11,
+    "vqa": 41,
+    "translation": 41,
+}
 """Samples of an epoch whose last step does not share evenly, or not among all."""
 
 

@@ -17,8 +17,8 @@ def output_loss(
     bias: torch.Tensor,
     targets: torch.Tensor,
     *,
-    copied: torch.Tensor,
-    words: torch.Tensor,
+    copied: torch.Tensor | None = None,
+    words: torch.Tensor | None = None,
     smoothing: float = 0.0,
     advantage: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -33,12 +33,14 @@ def output_loss(
         weight: (V, E).
         bias: (V,).
         targets: (P,) numbers below V.
-        copied: (P, S).
+        copied: (P, S); None is without.
         words: (P, S) numbers below V.
         smoothing: probability that is spread over all words.
         advantage: (P,) factor of each word's loss; None is 1.
     """
     factor = torch.ones(len(targets), device=output.device) if advantage is None else advantage
+    if copied is None or words is None:
+        copied, words = output[:, :0], targets.new_zeros(len(targets), 0)
     return _OutputLoss.apply(output, weight, bias, copied, targets, words, factor, smoothing)
 
 

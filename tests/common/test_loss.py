@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from captioning.loss import output_loss
+from common.loss import output_loss
 
 
 def problem(rows=7, words=11, copied=3, size=5):

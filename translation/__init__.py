@@ -1,0 +1,5 @@
+"""Machine translation: an RNN reads a sentence, another one writes it in a second language."""
+
+from translation.translator import Translation, Translator
+
+__all__ = ["Translation", "Translator"]

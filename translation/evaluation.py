@@ -1,0 +1,106 @@
+"""Score a translation model on a parallel corpus: what `scripts/evaluate_translation.py` calls."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from common.errors import UsageError
+from common.evaluation import EvaluationFlags, facts, show, write_report
+from common.files import check_folder
+from common.pretrained import parameter_count
+from translation.data import read_pairs
+from translation.metrics import bleu, by_length, scores
+from translation.subwords import words_of
+from translation.translator import Translation, Translator
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(EvaluationFlags):
+    """Flags of the evaluation."""
+
+    source: str
+    """Language to translate from, as the files are named: en."""
+    target: str
+    """Language to translate to."""
+    model: tuple[str, ...]
+    """A bundled model, a model or run folder, or user/name on the hub; several are averaged."""
+    beam_size: int = 5
+    """Beams; 1 is greedy search."""
+    length_penalty: float = 1.0
+    """0 ranks translations by probability, 1 by mean log-probability a subword."""
+    batch_size: int = 64
+    """Sentences at a time."""
+
+
+def evaluate(config: EvaluationConfig) -> None:
+    """Translate, score, print and write the report."""
+    for name in ("beam_size", "batch_size"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be at least 1")
+    check_folder("--report", config.report)
+    translator = Translator.from_pretrained(config.model, config.device, config.precision)
+    for flag, name, known in zip(
+        ("source", "target"), (config.source, config.target), translator.model.languages, strict=True
+    ):
+        if name != known:
+            languages = " to ".join(translator.model.languages)
+            raise UsageError(f"--{flag} {name}: {' '.join(config.model)} translates {languages}")
+    pairs = read_pairs(config.data, config.split, config.source, config.target)
+    pairs = pairs[: config.limit] if config.limit else pairs
+    sources, references = [pair.source for pair in pairs], [pair.target for pair in pairs]
+    started = time.monotonic()
+    found = translator.translate(
+        sources,
+        batch_size=config.batch_size,
+        beam_size=config.beam_size,
+        length_penalty=config.length_penalty,
+    )
+    seconds = time.monotonic() - started
+    texts = [translation.text for translation in found]
+    report = {
+        **scores(texts, references),
+        "per_length": by_length(sources, texts, references),
+        "unknown_words": _unknown(found, sources, references),
+        "num_pairs": len(pairs),
+        "seconds": round(seconds, 2),
+        **facts(config, translator),
+        "model": " ".join(config.model),
+        "source": config.source,
+        "target": config.target,
+        "attention": translator.model.config.attention,
+        "input_feeding": translator.model.config.input_feeding,
+        "cell": translator.model.config.cell,
+        "bidirectional": translator.model.config.bidirectional,
+        "parameters": sum(parameter_count(model) for model in translator.models),
+        "beam_size": config.beam_size,
+        "length_penalty": config.length_penalty,
+    }
+    show(report)
+    details = [
+        {
+            "source": pair.source,
+            "translation": text,
+            "reference": pair.target,
+            "log_prob": round(t.log_prob, 4),
+        }
+        for pair, text, t in zip(pairs, texts, found, strict=True)
+    ]
+    write_report({**report, "translations": details}, config.report)
+
+
+def _unknown(found: list[Translation], sources: list[str], references: list[str]) -> dict[str, Any]:
+    """How many words of the sentences training never read, and BLEU of the sentences that have such words."""
+    total = sum(len(words_of(source)) for source in sources)
+    unknown = sum(
+        word in translation.unknown_words
+        for translation, source in zip(found, sources, strict=True)
+        for word in words_of(source)
+    )
+    chosen = [i for i, translation in enumerate(found) if translation.unknown_words]
+    score = bleu([found[i].text for i in chosen], [references[i] for i in chosen]) if chosen else None
+    return {
+        "words": unknown,
+        "percent": round(100 * unknown / max(1, total), 2),
+        "sentences": len(chosen),
+        "bleu": None if score is None else round(score, 2),
+    }
