@@ -1,11 +1,6 @@
-"""Score a translation model: BLEU and chrF of sacreBLEU, BLEU by length and of sentences with unknown words.
+"""`visionrnn evaluate translation`."""
 
-python scripts/evaluate_translation.py --data DIR --split val --source en --target de --model NAME
-    --report FILE.json
-"""
-
-from common.cli import run
-from translation.evaluation import EvaluationConfig, evaluate
+from visionrnn.cli import main
 
 if __name__ == "__main__":
-    run(evaluate, EvaluationConfig, __doc__)
+    main("evaluate", "translation")

@@ -67,7 +67,8 @@ def command(task: str, root: Path) -> list[str]:
         "vqa": (*encoder, *sizes, "--attention-size", 8),
         "forecasting": ("--date-column", "date", "--value-column", "value", "--window", 12, "--horizon", 3,
                         "--base", "seasonal_naive", "--hidden-size", 8, "--test", 24, "--val", 24),
-        "translation": ("--source", "en", "--target", "de", *sizes, "--attention-size", 8, "--subwords", 100),
+        "translation": ("--source", "en", "--target", "de", *sizes, "--attention-size", 8, "--subwords", 100,
+                        "--dropout", 0),
     }  # fmt: skip
     name = "captioning" if task == "self_critical" else task
     return [str(SCRIPTS / f"train_{name}.py"), *map(str, ("--data", data, *common, *flags[task]))]

@@ -1,4 +1,4 @@
-"""Score a translation model on a parallel corpus: what `scripts/evaluate_translation.py` calls."""
+"""Score a translation model on a parallel corpus: what `visionrnn evaluate translation` calls."""
 
 import time
 from dataclasses import dataclass
@@ -16,14 +16,18 @@ from translation.translator import Translation, Translator
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(EvaluationFlags):
-    """Flags of the evaluation."""
+    """Score a translation model: BLEU and chrF of sacreBLEU, by length, and with unknown words.
+
+    visionrnn evaluate translation --data DIR --split val --source en --target de --model NAME
+        --report FILE.json
+    """
 
     source: str
     """Language to translate from, as the files are named: en."""
     target: str
     """Language to translate to."""
     model: tuple[str, ...]
-    """A bundled model, a model or run folder, or user/name on the hub; several are averaged."""
+    """A bundled model, a model or run folder, or hub:user/name; several are averaged."""
     beam_size: int = 5
     """Beams; 1 is greedy search."""
     length_penalty: float = 1.0

@@ -5,7 +5,7 @@ T of a translation, D hidden size, E embedding size, A attention size, V subword
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -15,10 +15,12 @@ from common.attention import AdditiveAttention, DotAttention
 from common.loss import output_loss
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind, CellState, Layer, RecurrentEncoder
+from common.schema import Range, checked
 from common.search import reorder
 from common.text import PAD
 from translation.subwords import Subwords
 
+_Count = Annotated[int, Range(1, 2**27)]
 AttentionKind = Literal["dot", "additive", "none"]
 
 
@@ -34,13 +36,13 @@ class TranslationConfig:
     """lstm, gru or rnn."""
     bidirectional: bool = True
     """The encoder also reads from the end."""
-    hidden_size: int = 384
+    hidden_size: Annotated[int, Range(1, 65_536)] = 384
     """Units of the decoder's RNNs, and of each direction of the encoder's."""
-    embedding_size: int = 256
+    embedding_size: Annotated[int, Range(1, 65_536)] = 256
     """Units of a subword."""
-    attention_size: int = 256
+    attention_size: Annotated[int, Range(1, 65_536)] = 256
     """Units in which attention compares."""
-    dropout: float = 0.3
+    dropout: Annotated[float, Range(0, 1)] = 0.3
     """On subwords, on what was read and attended to, and on the output."""
 
 
@@ -213,6 +215,16 @@ def longest(source: int) -> int:
     return 2 * source + 10
 
 
+@dataclass(frozen=True)
+class _Architecture:
+    network: TranslationConfig
+    languages: tuple[str, str]
+    subwords: tuple[_Count, _Count]
+    subword_bytes: tuple[_Count, _Count]
+    max_length: Annotated[int, Range(1, 100_000)]
+    words: tuple[str, ...]
+
+
 M = TypeVar("M", bound="TranslationModel")
 
 
@@ -229,6 +241,7 @@ class TranslationModel(PretrainedModel):
     """
 
     task = "translation"
+    pipeline_tag = "translation"
 
     def __init__(
         self,
@@ -264,9 +277,8 @@ class TranslationModel(PretrainedModel):
     @classmethod
     def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
         """See `PretrainedModel.from_architecture`."""
-        source, target = (Subwords(int(size)) for size in values["subword_bytes"])
-        first, second = values["languages"]
-        sizes = int(values["subwords"][0]), int(values["subwords"][1])
-        config = TranslationConfig(**values["network"])
-        words = tuple(values["words"])
-        return cls(config, (source, target), (first, second), int(values["max_length"]), words, sizes)
+        built: _Architecture = checked(_Architecture, values, "architecture")
+        source, target = (Subwords(size) for size in built.subword_bytes)
+        return cls(
+            built.network, (source, target), built.languages, built.max_length, built.words, built.subwords
+        )

@@ -1,4 +1,4 @@
-"""Train a translation model from flags: what `scripts/train_translation.py` calls."""
+"""Train a translation model from flags: what `visionrnn train translation` calls."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,13 @@ _KNOWN = 50_000  # words, the most frequent ones, that a model remembers having 
 
 @dataclass(frozen=True, kw_only=True)
 class TranslationTraining(TranslationConfig, TrainConfig):
-    """Flags of translation."""
+    """Train a translation model on pairs of sentences.
+
+        visionrnn train translation --data DIR --source en --target de --out RUN
+
+    DIR holds `{train,val}.en` and `{train,val}.de`, where line n of the one belongs to line n of the other,
+    or `train.tsv` and `val.tsv` with the names of the languages in the first line.
+    """
 
     data: Path
     """Folder with {train,val}.SOURCE and {train,val}.TARGET, a sentence a line, or {train,val}.tsv."""

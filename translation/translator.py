@@ -103,7 +103,7 @@ class Translator(Predictor[TranslationModel]):
         *,
         revision: str | None = None,
     ) -> Self:
-        """Load a bundled model, a model or run folder, or `user/name` from the hub; or a list of these.
+        """Load a bundled model, a model or run folder, or `hub:user/name`; or a list of these.
 
         Raises:
             ModelError: one of them cannot be loaded.
@@ -197,7 +197,7 @@ class Translator(Predictor[TranslationModel]):
         return [word for word, _ in words[0]], [word for word, _ in words[1]], columns
 
     def _parts(self, text: str) -> list[list[int]]:
-        """Subwords of a text; one that is longer than in training in parts: its sentences, or pieces of them."""
+        """Subwords of a text; one longer than in training in parts: its sentences, or pieces of them."""
         ids = self.model.source.encode(text)
         most = self.model.max_length
         if len(ids) <= most:

@@ -143,4 +143,12 @@ TASKS = (
         ),
         extra="forecast",
     ),
+    Task(
+        title="Machine translation",
+        package="translation",
+        verb="translate",
+        does="Translate text, one sentence a line.",
+        example="FILE.txt",
+        trainer="TranslationTraining",
+    ),
 )

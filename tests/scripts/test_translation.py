@@ -122,7 +122,7 @@ def test_json_and_n_best(script, stdin, translator_folder):
     done = script("translate.py", "--model", translator_folder, "--json", "--n-best", 2)
     assert done.code == 0, done.err
     row = json.loads(done.out)
-    assert (row["file"], row["line"], row["unknown_words"]) == ("stdin", 1, ["zebra"])
+    assert (row["path"], row["line"], row["unknown_words"]) == ("stdin", 1, ["zebra"])
     assert row["n_best"][0]["translation"] == row["translation"]
     stdin(f"{PAIRS[0].source}\n".encode())
     done = script("translate.py", "--model", translator_folder, "--n-best", 3)
