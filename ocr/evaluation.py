@@ -20,7 +20,8 @@ from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.model import Recognizer
 from ocr.reader import BEAM_SIZE, TextReader
 
-_WORST = 50
+_WORST = 50  # of each folder
+_COUNTS = ("num_lines", "unknown_labels")  # of several folders these are added up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,10 @@ class EvaluationConfig(ReportFlags):
 
     model: str = "english"
     """A bundled model, a model or run folder, or hub:user/name."""
-    data: Path | None = None
-    """Folder with labels.tsv, or an LMDB folder."""
-    last: str = ""
-    """Only its last rows or groups, as 300rows or 40groups; all by default."""
+    data: tuple[Path, ...] = ()
+    """Folders with labels.tsv, or LMDB folders. Of several each is scored, and the scores are their means."""
+    last: tuple[str, ...] = ()
+    """Only the last rows or groups of each folder, as 300rows or 40groups; all by default."""
     pages: Path | None = None
     """Folder of whole pages, NNN.jpg, each with its text lines in NNN.json."""
     beam_size: int = BEAM_SIZE
@@ -49,16 +50,23 @@ def evaluate(config: EvaluationConfig) -> int:
 
     Lines are read on one thread, files and decoding included, so that `lines_per_second` compares.
     """
-    if config.data is None and config.pages is None:
+    if not config.data and config.pages is None:
         raise UsageError("nothing to evaluate: give --data DIR with labels.tsv, or --pages DIR")
+    if config.last and len(config.last) != len(config.data):
+        raise UsageError(f"--last: {len(config.last)} values for {len(config.data)} folders of --data")
     check_folder("--report", config.report)
     model = Recognizer.from_pretrained(config.model)
     reader = TextReader(model, config.device, config.precision)
     report: dict[str, Any] = {}
     worst: list[dict[str, Any]] = []
     errors: list[ImageError] = []
-    if config.data is not None:
-        report, worst, errors = _lines(config, config.data, reader)
+    parts: dict[str, dict[str, Any]] = {}
+    for folder, last in zip(config.data, config.last or [""] * len(config.data), strict=True):
+        parts[folder.resolve().name], failed, unreadable = _lines(config, folder, last, reader)
+        worst += failed
+        errors += unreadable
+    if parts:
+        report = _together(parts)
     pages: list[dict[str, Any]] = []
     if config.pages is not None:
         pages, unreadable = _pages(config, config.pages, reader)
@@ -72,8 +80,8 @@ def evaluate(config: EvaluationConfig) -> int:
         "model": config.model,
         "encoder": model.config.encoder,
         "parameters": parameter_count(model),
-        "data": " ".join(folder.resolve().name for folder in (config.data, config.pages) if folder),
-        "last": config.last,
+        "data": " ".join(folder.resolve().name for folder in (*config.data, config.pages) if folder),
+        "last": " ".join(config.last),
         "beam_size": config.beam_size,
         "precision": reader.precision,
         "command": command_line(),
@@ -83,10 +91,22 @@ def evaluate(config: EvaluationConfig) -> int:
     return 1 if errors else 0
 
 
+def _together(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The scores of one folder, or the means over several with those of each."""
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    columns = {name: [part[name] for part in parts.values()] for name in next(iter(parts.values()))}
+    report: dict[str, Any] = {
+        name: sum(values) if name in _COUNTS else round(sum(values) / len(values), 2)
+        for name, values in columns.items()
+    }
+    return {**report, "folders": parts}
+
+
 def _lines(
-    config: EvaluationConfig, data: Path, reader: TextReader
+    config: EvaluationConfig, data: Path, last: str, reader: TextReader
 ) -> tuple[dict[str, Any], list[dict[str, Any]], list[ImageError]]:
-    lines = read_lines(data, config.last)
+    lines = read_lines(data, last)
     lines = lines[: config.limit] if config.limit else lines
     unknown = sum(bool(reader.model.charset.unknown(line.text)) for line in lines)
     if unknown == len(lines):

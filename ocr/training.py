@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
@@ -20,6 +21,8 @@ from ocr.model import Recognizer, RecognizerConfig
 from ocr.phrases import TextSource, read_words
 from ocr.synthetic import SyntheticLines, find_fonts
 from ocr.system import OcrSystem
+
+_GENERAL = 55_000  # words or phrases of --words that the n-grams are counted over, besides the labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +52,8 @@ class OcrConfig(RecognizerConfig, TrainConfig):
     """Folder of fonts for them; the system's by default. An eighth of the font families is never used: see
     `draw_synthetic_text.py --part val`."""
     words: Path | None = None
-    """Text file of words or phrases for them, one per line, besides the labels'; by default the system's
-    dictionary."""
+    """Text file of words or phrases, one per line, for the synthetic lines and the language model, besides
+    the labels'; by default the system's dictionary for the synthetic lines alone."""
     init_from: Path | None = None
     """Model or run folder to start from; its sizes and charset replace the flags."""
     learning_rate: float = 2e-3
@@ -77,10 +80,12 @@ def train(config: OcrConfig) -> None:
     parts = _read_parts(config, model)
     if config.limit:
         parts = {name: lines[: config.limit] for name, lines in parts.items()}
-    model.language_model = CharacterNgrams.of((line.text for line in parts["train"]), model.charset)
+    labels = [line.text for line in parts["train"]]
+    words = read_words(config.words) if config.words or config.synthetic else []
+    chosen = np.random.default_rng(config.seed).permutation(len(words) if config.words else 0)[:_GENERAL]
+    model.language_model = CharacterNgrams.of(labels + [words[i] for i in chosen], model.charset)
     synthetic = None
     if config.synthetic:
-        words = read_words(config.words)
         words += [word for line in parts["train"] for word in line.text.split()]
         synthetic = SyntheticLines(find_fonts(config.fonts, "train"), TextSource(model.charset, words))
         print(

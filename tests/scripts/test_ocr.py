@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
+from ocr.model import Recognizer
 from tests.ocr.conftest import line_picture, page_picture
 
 FLAGS = ("--epochs", 2, "--hidden-size", 16, "--layers", 1, "--batch-size", 16, "--device", "cpu",
@@ -14,7 +15,7 @@ FLAGS = ("--epochs", 2, "--hidden-size", 16, "--layers", 1, "--batch-size", 16, 
 def test_train_evaluate_read(script, lines, tmp_path):
     run, report = tmp_path / "run", tmp_path / "report.json"
     done = script(
-        "train_ocr.py", "--data", lines, "--val-last", "2groups", "--out", run, *FLAGS, "--synthetic", 20
+        "train_ocr.py", "--data", lines, "--val-last", "2groups", "--out", run, *FLAGS, "--synthetic", 4
     )
     assert done.code == 0, done.err
     assert "train: 48 lines\nval: 12 lines\n" in done.out
@@ -33,6 +34,40 @@ def test_train_evaluate_read(script, lines, tmp_path):
     done = script("read_text.py", "--line", lines / "lines" / "000_000.png", "--model", run)
     assert done.code == 0
     assert done.out.startswith(f"{lines / 'lines' / '000_000.png'}\t")
+
+
+@pytest.mark.slow
+def test_val_folders_and_means_over_them(script, lines, recognizer_folder, tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("quagmire\nquixotic\n")
+    drawn = tmp_path / "drawn"
+    done = script("draw_synthetic_text.py", "--out", drawn, "--lines", 8, "--kind", "scene", "--words", words)
+    assert done.code == 0, done.err
+    run = tmp_path / "run"
+    done = script(
+        "train_ocr.py", "--data", lines, "--val", drawn, lines, "--init-from", recognizer_folder,
+        "--out", run, *FLAGS, "--epochs", 1, "--labelled", 16, "--synthetic", 8, "--words", words,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "train: 60 lines\n" in done.out
+    header, row = (line.split(",") for line in (run / "metrics.csv").read_text().splitlines())
+    scores = dict(zip(header, map(float, row), strict=True))
+    parts = [scores[f"case_insensitive_{folder.name}"] for folder in (drawn, lines)]
+    assert scores["case_insensitive"] == pytest.approx(sum(parts) / 2)
+    model = Recognizer.from_pretrained(run)
+    assert model.language_model.log_prob("u", "q") > -1  # no label has a q
+    report = tmp_path / "report.json"
+    flags = ("--data", drawn, lines, "--last", "8rows", "6rows", "--model", run, "--report", report)
+    done = script("evaluate_ocr.py", *flags)
+    assert done.code == 0, done.err
+    scores = json.loads(report.read_text())
+    assert scores["num_lines"] == len(scores["worst_lines"]) == 14
+    assert set(scores["folders"]) == {"drawn", lines.name}
+    mean = sum(part["cer"] for part in scores["folders"].values()) / 2
+    assert scores["cer"] == pytest.approx(mean, abs=0.01)
+    done = script("evaluate_ocr.py", "--data", drawn, lines, "--last", "8rows", "--report", report)
+    assert done.code == 2
+    assert "--last: 1 values for 2 folders of --data" in done.err
 
 
 def test_init_from_takes_sizes_and_charset(script, lines, recognizer_folder, tmp_path):
