@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 CellKind = Literal["lstm", "gru", "rnn"]
 
@@ -21,6 +22,7 @@ class CellState(NamedTuple):
 
 
 _LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+_FUNCTIONS: dict[str, Any] = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}
 
 
 def _chosen(kind: str, kinds: dict[str, Any]) -> Any:
@@ -77,14 +79,20 @@ class Layer(nn.Module):
         kind: `lstm`, `gru` or `rnn`.
         input_size: I.
         hidden_size: D.
+        weight_dropout: share of the recurrent weights that each call in training leaves out, the same ones at
+            all steps (Wan et al. 2013; Merity et al. 2018, section 2).
 
     Raises:
         ValueError: an unknown kind.
     """
 
-    def __init__(self, kind: CellKind, input_size: int, hidden_size: int) -> None:
+    def __init__(
+        self, kind: CellKind, input_size: int, hidden_size: int, *, weight_dropout: float = 0.0
+    ) -> None:
         super().__init__()
         layer = _chosen(kind, _LAYERS)
+        self.kind, self.weight_dropout = kind, weight_dropout
+        self.hidden_size = hidden_size
         self.memory_size = hidden_size if kind == "lstm" else 0
         self.layer: Any = layer(input_size, hidden_size, batch_first=True)
         if kind == "lstm":
@@ -94,10 +102,19 @@ class Layer(nn.Module):
         """inputs (R, T, I), state before them -> outputs (R, T, D), state after them."""
         hidden = state.hidden[None].to(inputs.dtype)
         if self.memory_size:
-            outputs, (hidden, memory) = self.layer(inputs, (hidden, state.memory[None].to(inputs.dtype)))
+            outputs, (hidden, memory) = self._read(inputs, (hidden, state.memory[None].to(inputs.dtype)))
             return outputs, CellState(hidden[0], memory[0])
-        outputs, hidden = self.layer(inputs, hidden)
+        outputs, hidden = self._read(inputs, hidden)
         return outputs, CellState(hidden[0], state.memory)
+
+    def _read(self, inputs: torch.Tensor, start: Any) -> Any:
+        """The layer, or in training its function with some of the recurrent weights left out."""
+        if not self.training or not self.weight_dropout:
+            return self.layer(inputs, start)
+        of_inputs, of_hidden, *biases = self.layer.all_weights[0]
+        weights = [of_inputs, functional.dropout(of_hidden, self.weight_dropout), *biases]
+        outputs, *last = _FUNCTIONS[self.kind](inputs, start, weights, True, 1, 0.0, True, False, True)
+        return outputs, tuple(last) if self.memory_size else last[0]
 
 
 class RecurrentEncoder(nn.Module):

@@ -336,7 +336,7 @@ def sample(
         if temperature == 0:
             tokens = log_probs.argmax(dim=-1)
         else:
-            kept = _truncate((log_probs / temperature).log_softmax(dim=-1), top_k, top_p)
+            kept = truncate((log_probs / temperature).log_softmax(dim=-1), top_k, top_p)
             tokens = choose(kept.exp()) if choose else _multinomial(kept.exp(), generator)
         drawn = log_probs.gather(1, tokens.unsqueeze(1)).squeeze(1)
         total += drawn.masked_fill(ended, 0.0)
@@ -356,8 +356,14 @@ def _multinomial(probabilities: torch.Tensor, generator: torch.Generator | None)
     return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
 
 
-def _truncate(log_probs: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
-    """Put the words outside top-k and top-p to -inf."""
+def truncate(log_probs: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
+    """Put the words outside top-k and top-p to -inf: log-probabilities (N, V) -> (N, V).
+
+    Args:
+        log_probs: normalised.
+        top_k: keep the k likeliest; 0 is all.
+        top_p: keep the likeliest that together reach this probability.
+    """
     if 0 < top_k < log_probs.shape[-1]:
         floor = log_probs.topk(top_k).values[:, -1:]
         log_probs = log_probs.masked_fill(log_probs < floor, -torch.inf).log_softmax(dim=-1)

@@ -1,0 +1,128 @@
+"""The language model: an RNN over characters or words that says what comes next.
+
+Notation: R rows (streams), T steps, V codes, E embedding size, D hidden size, L layers.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from common.pretrained import PretrainedModel
+from common.recurrent import CellKind, CellState, Layer
+from language.data import Alphabet, Unit
+
+M = TypeVar("M", bound="LanguageModel")
+State = list[CellState]
+"""One for each layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageSizes:
+    """Sizes of the model; flags of its training."""
+
+    unit: Unit = "characters"
+    """What the model reads and writes one by one: characters or words."""
+    cell: CellKind = "lstm"
+    """lstm, gru or rnn."""
+    embedding_size: int = 128
+    """Of a character or word."""
+    hidden_size: int = 512
+    """Units of each layer."""
+    layers: int = 2
+    """Stacked layers."""
+    tied: bool = False
+    """The output layer shares the embeddings (Press & Wolf 2017); the last layer then has their size."""
+    input_dropout: float = 0.1
+    """Variational dropout of the embeddings: one mask for all steps (Gal & Ghahramani 2016)."""
+    dropout: float = 0.4
+    """The same between layers and before the output."""
+    weight_dropout: float = 0.2
+    """Share of the recurrent weights that each step of training leaves out (Merity et al. 2018)."""
+
+
+class VariationalDropout(nn.Module):
+    """Dropout with one mask for all steps of a sequence (Gal & Ghahramani 2016, section 4).
+
+    Args:
+        share: of the values that are set to 0.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """(R, T, D) -> (R, T, D)."""
+        if not self.training or not self.share:
+            return values
+        mask = torch.empty_like(values[:, :1]).bernoulli_(1 - self.share)
+        return values * (mask / (1 - self.share))
+
+
+class LanguageModel(PretrainedModel):
+    """Embedding, stacked RNN layers, output layer.
+
+    Args:
+        sizes: of the network.
+        alphabet: the characters or words that it knows.
+    """
+
+    task = "language"
+
+    def __init__(self, sizes: LanguageSizes, alphabet: Alphabet) -> None:
+        super().__init__()
+        self.sizes, self.alphabet = sizes, alphabet
+        self.embedding = nn.Embedding(len(alphabet), sizes.embedding_size)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        widths = [sizes.hidden_size] * sizes.layers
+        if sizes.tied:
+            widths[-1] = sizes.embedding_size
+        self.layers = nn.ModuleList(
+            Layer(sizes.cell, before, width, weight_dropout=sizes.weight_dropout)
+            for before, width in zip([sizes.embedding_size, *widths], widths, strict=False)
+        )
+        self.input_dropout = VariationalDropout(sizes.input_dropout)
+        self.dropout = VariationalDropout(sizes.dropout)
+        self.output = nn.Linear(widths[-1], len(alphabet))
+        if sizes.tied:
+            del self.output.weight  # else the same tensor would be stored twice
+
+    def start(self, rows: int) -> State:
+        """The state before anything was read."""
+        device = self.embedding.weight.device
+        layers: Any = self.layers
+        return [
+            CellState(
+                torch.zeros(rows, layer.hidden_size, device=device),
+                torch.zeros(rows, layer.memory_size, device=device),
+            )
+            for layer in layers
+        ]
+
+    @property
+    def output_weight(self) -> torch.Tensor:
+        """(V, D)"""
+        return self.embedding.weight if self.sizes.tied else self.output.weight
+
+    def forward(self, codes: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+        """codes (R, T), state before them (None: nothing was read) -> logits (R, T, V) of the next, state."""
+        state = self.start(len(codes)) if state is None else state
+        values = self.input_dropout(self.embedding(codes))  # R, T, E
+        after = []
+        for layer, before in zip(self.layers, state, strict=True):
+            values, last = layer(values, before)  # R, T, D
+            values = self.dropout(values)
+            after.append(last)
+        return nn.functional.linear(values, self.output_weight, self.output.bias), after
+
+    def architecture(self) -> dict[str, Any]:
+        """See `PretrainedModel.architecture`."""
+        return {"sizes": asdict(self.sizes), "units": list(self.alphabet.units)}
+
+    @classmethod
+    def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
+        """See `PretrainedModel.from_architecture`."""
+        sizes = LanguageSizes(**values["sizes"])
+        return cls(sizes, Alphabet(sizes.unit, values["units"]))
