@@ -296,7 +296,14 @@ class Streams(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """
 
     def __init__(
-        self, codes: np.ndarray, streams: int, steps: int, *, seed: int = 0, trainer: Any = None, shuffle: bool
+        self,
+        codes: np.ndarray,
+        streams: int,
+        steps: int,
+        *,
+        seed: int = 0,
+        trainer: Any = None,
+        shuffle: bool,
     ) -> None:
         super().__init__()
         self.rank, self.world = rank_and_world()
@@ -334,5 +341,7 @@ class Streams(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             within = np.arange(time, time + self.steps)
             past = (within < 0) | (within >= self.length) | (places[:, 1:] >= len(self.codes))
             targets[torch.from_numpy(past)] = -100
-            inputs[torch.from_numpy(places[:, :-1] < 0)] = BEGIN  # the first stream has nothing to warm up with
+            inputs[torch.from_numpy(places[:, :-1] < 0)] = (
+                BEGIN  # the first stream has nothing to warm up with
+            )
         return inputs, targets

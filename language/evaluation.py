@@ -1,4 +1,4 @@
-"""Score a language model on a part of a text: what `scripts/evaluate_language.py` calls."""
+"""Score a language model on a part of a text: what `visionrnn evaluate language` calls."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,10 @@ _ORDER, _MOST = 5, 5_000_000  # of the n-grams; units that they are counted over
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(EvaluationFlags):
-    """Flags of the evaluation."""
+    """Score a language model on a part of a text, beside n-grams of its training part.
+
+    visionrnn evaluate language --data FILE --model RUN --report FILE.json
+    """
 
     model: str = "shakespeare"
     """A bundled model, a model or run folder, or user/name on the hub."""

@@ -10,6 +10,7 @@ import numpy as np
 
 _PIECE = 2**20  # units that are scored at once
 
+
 def scores(nats: float, characters: int) -> dict[str, float]:
     """Of the summed negative log-likelihood of a text of so many characters."""
     each = nats / characters
@@ -114,4 +115,3 @@ class KneserNey:
         wanted = contexts * self.vocabulary + codes
         at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         return np.where(keys[at] == wanted, at, -1)
-

@@ -17,6 +17,7 @@ from language.writer import Writer
 
 _STREAMS, _WARM_UP = 32, 100
 _QUOTED = re.compile(r'"[^"]{0,2000}"|\u201c[^\u201d]{0,2000}\u201d|\u00ab[^\u00bb]{0,2000}\u00bb')
+_PAGE = Path(__file__).with_name("neurons.html")
 _LEVELS = 255  # of an activation: -127 to 127 stands for -1 to 1
 
 
@@ -78,9 +79,7 @@ def activations(writer: Writer, text: str) -> np.ndarray:
     return np.stack(found, axis=1).reshape(streams * length, -1)[:count]
 
 
-def fit_probes(
-    train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray]
-) -> list[Probe]:
+def fit_probes(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray]) -> list[Probe]:
     """One probe a cell, the best first; none where the property does not vary in both parts.
 
     Yes or no is told by a threshold, which is fitted on train, as is which side of it is yes. A number is
@@ -128,7 +127,9 @@ def _lines(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarr
     return np.asarray(1 - np.square(residual).mean(axis=0) / val[1].var())
 
 
-def write_page(writer: Writer, train: str, val: str, file: Path, *, shown: int = 2000, name: str = "") -> dict[str, list[Probe]]:
+def write_page(
+    writer: Writer, train: str, val: str, file: Path, *, shown: int = 2000, name: str = ""
+) -> dict[str, list[Probe]]:
     """Write a self-contained page: the beginning of val, coloured by the activation of the cell one clicks.
 
     Args:
@@ -143,14 +144,12 @@ def write_page(writer: Writer, train: str, val: str, file: Path, *, shown: int =
         the probes of each property, the best cell first.
 
     Raises:
-        UsageError: the model reads words.
+        OSError: the file cannot be written.
     """
     parts = [(activations(writer, text), properties(text)) for text in (train, val)]
-    probes = {
-        kind: fit_probes(*((values, known[kind]) for values, known in parts)) for kind in parts[0][1]
-    }
+    probes = {kind: fit_probes(*((values, known[kind]) for values, known in parts)) for kind in parts[0][1]}
     values, known = parts[1]
-    sizes = [layer.hidden_size for layer in writer.model.layers]  # type: ignore[union-attr]
+    sizes = [layer.hidden_size for layer in writer.model.layers]
     page = {
         "text": val[:shown],
         "cells": values.shape[1],
@@ -166,78 +165,7 @@ def write_page(writer: Writer, train: str, val: str, file: Path, *, shown: int =
         "name": name,
         "counts": [len(train), len(val)],
     }
-    text = _PAGE.replace("DATA", json.dumps(page).replace("<", "\\u003c"))
+    text = _PAGE.read_text(encoding="utf-8").replace("DATA", json.dumps(page).replace("<", "\\u003c"))
     with write_aside(file) as aside:
         aside.write_text(text, encoding="utf-8")
     return probes
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>What the neurons know</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0; color: #222; background: #fff; display: flex; }
-nav { width: 19rem; padding: 1rem; box-sizing: border-box; height: 100vh; overflow: auto; background: #f4f4f2; }
-main { flex: 1; padding: 1rem 2rem; height: 100vh; overflow: auto; box-sizing: border-box; }
-h1 { font-size: 1.2rem; } h2 { font-size: 1rem; margin: 1rem 0 .2rem; } small { color: #666; }
-pre { font: 14px/1.6 ui-monospace, monospace; white-space: pre-wrap; }
-button { font: inherit; border: 1px solid #ccc; background: #fff; border-radius: 4px; margin: 1px; cursor: pointer; }
-button.on { background: #222; color: #fff; }
-input { font: inherit; width: 5rem; }
-.scale { display: inline-block; width: 8rem; height: .8rem; vertical-align: middle;
-  background: linear-gradient(90deg, rgb(214,69,65), #fff, rgb(52,120,200)); border: 1px solid #ccc; }
-</style></head><body>
-<nav><h1>What the neurons know</h1><p id="about"></p>
-<p>cell <input id="number" type="number" min="0"> <small>any of them</small></p><div id="lists"></div></nav>
-<main><p><b id="cell"></b> &nbsp; -1 <span class="scale"></span> +1</p><pre id="text"></pre></main>
-<script>
-const page = DATA;
-const bytes = Uint8Array.from(atob(page.activations), c => c.charCodeAt(0));
-const values = new Int8Array(bytes.buffer), characters = Array.from(page.text), n = characters.length;
-const spans = characters.map(c => {
-  const span = document.createElement("span");
-  span.textContent = c;
-  document.getElementById("text").append(span);
-  return span;
-});
-document.getElementById("about").textContent = `Model ${page.name}: each character has the colour of one cell's ` +
-  `activation after it was read. A cell's score says how well it alone tells the property: fitted on ` +
-  `${page.counts[0].toLocaleString("en")} characters, scored on ${page.counts[1].toLocaleString("en")} others.`;
-const number = document.getElementById("number"), buttons = [];
-number.max = page.cells - 1;
-function named(cell) {
-  let layer = 0;
-  while (cell >= page.sizes[layer]) cell -= page.sizes[layer++];
-  return `layer ${layer + 1}, cell ${cell}`;
-}
-function show(cell) {
-  for (let i = 0; i < n; i++) {
-    const v = values[cell * n + i] / 127, to = v < 0 ? [214, 69, 65] : [52, 120, 200];
-    spans[i].style.background = `rgb(${to.map(c => Math.round(255 + (c - 255) * Math.abs(v)))})`;
-    spans[i].title = v.toFixed(2);
-  }
-  document.getElementById("cell").textContent = named(cell);
-  number.value = cell;
-  for (const [button, of] of buttons) button.className = of === cell ? "on" : "";
-}
-let first = 0, best = -1;
-for (const [kind, probe] of Object.entries(page.probes)) {
-  const lists = document.getElementById("lists"), head = document.createElement("h2");
-  head.textContent = kind;
-  lists.append(head);
-  const note = document.createElement("small");
-  note.textContent = probe.best.length ? probe.measure : "does not vary in this text";
-  lists.append(note, document.createElement("br"));
-  for (const [cell, score] of probe.best) {
-    const button = document.createElement("button");
-    button.textContent = `${cell}: ${score.toFixed(3)}`;
-    button.title = named(cell);
-    button.onclick = () => show(cell);
-    buttons.push([button, cell]);
-    lists.append(button);
-  }
-  if (probe.best.length && probe.best[0][1] > best) [first, best] = probe.best[0];
-}
-number.oninput = () => { if (number.value >= 0 && number.value < page.cells) show(Math.floor(number.value)); };
-show(first);
-</script></body></html>
-"""

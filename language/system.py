@@ -57,7 +57,7 @@ class LanguageSystem(TrainingSystem):
 
     def configure_optimizers(self) -> Any:
         """AdamW and one cycle; biases do not decay."""
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in self.model.parameters() if p.ndim > 1]},
             {"params": [p for p in self.model.parameters() if p.ndim == 1], "weight_decay": 0.0},
         ]

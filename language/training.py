@@ -1,4 +1,4 @@
-"""Train a language model from flags: what `scripts/train_language.py` calls."""
+"""Train a language model from flags: what `visionrnn train language` calls."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,12 @@ from language.system import LanguageSystem
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageConfig(LanguageSizes, TrainConfig):
-    """Flags of training a language model."""
+    """Train a language model.
+
+        visionrnn train language --data FILE --out RUN
+
+    FILE is a text in UTF-8, or a folder of such files; its last tenth (`--val`) is never trained on.
+    """
 
     data: Path
     """A text file, or a folder of text files (UTF-8)."""

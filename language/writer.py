@@ -115,9 +115,7 @@ class Writer(Predictor[LanguageModel]):
             yield functional.cross_entropy(logits, targets, reduction="none").cpu().numpy()
 
 
-def _drawer(
-    temperature: float, top_k: int, top_p: float, seed: int | None
-) -> Callable[[np.ndarray], int]:
+def _drawer(temperature: float, top_k: int, top_p: float, seed: int | None) -> Callable[[np.ndarray], int]:
     """logits (V,) -> a code."""
     if temperature == 0:
         return lambda logits: int(logits.argmax())
@@ -159,7 +157,7 @@ class Steps:
 
     def __call__(self, codes: Any, state: list[list[np.ndarray]]) -> np.ndarray:
         """Reads a code, or codes (R,) -> logits (V,) or (R, V) of the next; `state` is then that after it."""
-        of_inputs = self._first[codes]
+        of_inputs, hidden = self._first[codes], np.empty(0)
         for layer, (weight, of_hidden, input_bias, bias) in enumerate(self._weights):
             if layer:
                 of_inputs = hidden @ weight.T + input_bias

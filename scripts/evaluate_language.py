@@ -1,7 +1,6 @@
-"""Score a language model: python scripts/evaluate_language.py --data FILE|FOLDER --model MODEL --report FILE.json."""
+"""`visionrnn evaluate language`."""
 
-from common.cli import run
-from language.evaluation import EvaluationConfig, evaluate
+from visionrnn.cli import main
 
 if __name__ == "__main__":
-    run(evaluate, EvaluationConfig, __doc__)
+    main("evaluate", "language")

@@ -1,7 +1,6 @@
-"""Train a language model on a text: python scripts/train_language.py --data FILE|FOLDER --out RUN."""
+"""Train a language model: `visionrnn train language`."""
 
-from common.cli import run
-from language.training import LanguageConfig, train
+from visionrnn.cli import main
 
 if __name__ == "__main__":
-    run(train, LanguageConfig, __doc__)
+    main("train", "language")

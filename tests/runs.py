@@ -25,12 +25,16 @@ from tests.conftest import (
     write_weights,
 )
 from tests.forecasting.conftest import write_series
+from tests.language.conftest import write_text
 from tests.segmentation.conftest import IGNORED, TINY_STRIDED, write_scenes
 from tests.translation.conftest import write_pairs
 from tests.video.conftest import write_clips
 from tests.vqa.conftest import write_questions
 
-TASKS = ("captioning", "self_critical", "ocr", "video", "segmentation", "vqa", "forecasting", "translation")
+TASKS = (
+    "captioning", "self_critical", "ocr", "video", "segmentation", "vqa", "forecasting", "language",
+    "translation",
+)  # fmt: skip
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
     ["torch", "torchvision", "timm", "pytorch_lightning", "torch.utils.tensorboard", "pandas", "av", "cv2"]
@@ -45,14 +49,12 @@ def command(task: str, root: Path) -> list[str]:
                "--cache", root / "cache")  # fmt: skip
     write: Any = {"captioning": write_shapes, "self_critical": write_shapes, "ocr": write_lines,
                   "video": write_clips, "segmentation": write_scenes, "vqa": write_questions,
+                  "forecasting": write_series, "language": write_text,
                   "translation": write_pairs}  # fmt: skip
     if not root.exists():
         root.mkdir()
         write_weights(weights, TINY_STRIDED if task == "segmentation" else TINY_ENCODER)
-        if task == "forecasting":
-            write_series(data)
-        else:
-            write[task](data)
+        write[task](data)
         if task == "self_critical":
             tiny_model().save_pretrained(root / "model")
     sizes = ("--hidden-size", 16, "--embedding-size", 8)
@@ -69,6 +71,7 @@ def command(task: str, root: Path) -> list[str]:
                         "--base", "seasonal_naive", "--hidden-size", 8, "--test", 24, "--val", 24),
         "translation": ("--source", "en", "--target", "de", *sizes, "--attention-size", 8, "--subwords", 100,
                         "--dropout", 0),
+        "language": (*sizes, "--steps", 16, "--input-dropout", 0, "--dropout", 0, "--weight-dropout", 0),
     }  # fmt: skip
     name = "captioning" if task == "self_critical" else task
     return [str(SCRIPTS / f"train_{name}.py"), *map(str, ("--data", data, *common, *flags[task]))]

@@ -144,6 +144,14 @@ TASKS = (
         extra="forecast",
     ),
     Task(
+        title="Language modelling",
+        package="language",
+        verb="write",
+        does="Go on writing a text.",
+        example='--prompt "ROMEO:" --model RUN',
+        trainer="LanguageConfig",
+    ),
+    Task(
         title="Machine translation",
         package="translation",
         verb="translate",

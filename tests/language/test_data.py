@@ -60,7 +60,8 @@ def test_what_is_no_text_is_refused(tmp_path, content, message):
 def test_a_folder_is_its_files_one_after_the_other(tmp_path, capsys):
     (tmp_path / "b").mkdir()
     for name, content in {
-        "b/1.md": b"second", "a.txt": b"first\r\n", ".hidden": b"no", "c.bin": b"\0\1", "d.txt": b"\xff", "e": b"",
+        "b/1.md": b"second", "a.txt": b"first\r\n", ".hidden": b"no", "c.bin": b"\0\1", "d.txt": b"\xff",
+        "e": b"",
     }.items():  # fmt: skip
         (tmp_path / name).write_bytes(content)
     text = read_text(tmp_path)
@@ -136,7 +137,7 @@ def test_a_line_of_any_length_takes_constant_memory(tmp_path, monkeypatch):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]
-    assert len(alphabet.units) == 3  # "one", " line", " one"
+    assert set(alphabet.units) == {"one", " line", " one", " "}
 
 
 def test_training_streams_go_on_where_they_ended_and_read_all_of_a_ring():

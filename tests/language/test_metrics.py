@@ -50,9 +50,8 @@ def test_probabilities_sum_to_one_and_nothing_is_impossible(units, order):
     train, val = units
     model = KneserNey(train, V + 1, order)  # one that train lacks
     for context in (val[:1], val[10:14], np.array([V, V])):
-        total = sum(
-            math.exp(-np.concatenate(list(model.nats_each(np.append(context, code))))[-1]) for code in range(V + 1)
-        )
+        each = [np.concatenate(list(model.nats_each(np.append(context, code)))) for code in range(V + 1)]
+        total = sum(math.exp(-nats[-1]) for nats in each)
         assert total == pytest.approx(1)
 
 

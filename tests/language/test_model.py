@@ -89,7 +89,9 @@ def test_one_batch_can_be_learnt():
     given = codes(model, rows=2, steps=12)
     optimizer = torch.optim.Adam(model.parameters(), 0.03)
     for _ in range(150):
-        loss = torch.nn.functional.cross_entropy(model(given[:, :-1])[0].flatten(0, 1), given[:, 1:].flatten())
+        loss = torch.nn.functional.cross_entropy(
+            model(given[:, :-1])[0].flatten(0, 1), given[:, 1:].flatten()
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

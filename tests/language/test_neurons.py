@@ -39,7 +39,11 @@ def test_a_probe_finds_the_cell_that_knows():
 
     def part(count):
         values = random.integers(-127, 128, (count, 5)).astype(np.int8)
-        return values, {"yes": values[:, 3] < -20, "number": 2.0 * values[:, 1] + 5, "never": np.zeros(count, bool)}
+        return values, {
+            "yes": values[:, 3] < -20,
+            "number": 2.0 * values[:, 1] + 5,
+            "never": np.zeros(count, bool),
+        }
 
     train, val = part(2000), part(1000)
     found = {kind: fit_probes((train[0], train[1][kind]), (val[0], val[1][kind])) for kind in train[1]}

@@ -15,6 +15,7 @@ RANDOM = {
     "segmentation": ("--dropout", 0.1),
     "vqa": ("--dropout", 0.3),
     "forecasting": ("--dropout", 0.1),
+    "language": ("--input-dropout", 0.1, "--dropout", 0.3, "--weight-dropout", 0.3),
     "translation": ("--dropout", 0.3),
 }
 """Flags that make use of random numbers, which a resumed run must draw again."""
