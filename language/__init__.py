@@ -1,5 +1,6 @@
-"""Language: an RNN that reads a text and goes on writing."""
+"""Language: an RNN that reads a text and goes on writing it."""
 
+from language.model import LanguageModel
 from language.writer import Writer
 
-__all__ = ["Writer"]
+__all__ = ["LanguageModel", "Writer"]

@@ -162,7 +162,7 @@ class Alphabet:
         units: every known unit, in order.
 
     Raises:
-        ValueError: an unknown kind, or a unit that stands twice.
+        ValueError: an unknown kind, a unit that stands twice, or several characters as one.
     """
 
     def __init__(self, unit: Unit, units: Sequence[str]) -> None:
@@ -174,6 +174,8 @@ class Alphabet:
             raise ValueError("a unit stands twice in the alphabet")
         self._table = np.empty(0, np.int32)
         if unit == "characters":
+            if any(len(known) != 1 for known in self.units):
+                raise ValueError("an alphabet of characters holds a unit that is not one character")
             points = [ord(known) for known in self.units]
             self._table = np.full(max(points, default=0) + 2, UNKNOWN, np.int32)  # the last is for all above
             self._table[points] = np.arange(_SPECIAL, len(self))

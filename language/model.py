@@ -4,16 +4,18 @@ Notation: R rows (streams), T steps, V codes, E embedding size, D hidden size, L
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 from torch import nn
 
 from common.pretrained import PretrainedModel
 from common.recurrent import CellKind, CellState, Layer
+from common.schema import Range, checked
 from language.data import Alphabet, Unit
 
 M = TypeVar("M", bound="LanguageModel")
+_Share = Annotated[float, Range(0, 0.99)]
 State = list[CellState]
 """One for each layer."""
 
@@ -26,20 +28,26 @@ class LanguageSizes:
     """What the model reads and writes one by one: characters or words."""
     cell: CellKind = "lstm"
     """lstm, gru or rnn."""
-    embedding_size: int = 128
+    embedding_size: Annotated[int, Range(1, 65_536)] = 128
     """Of a character or word."""
-    hidden_size: int = 512
+    hidden_size: Annotated[int, Range(1, 65_536)] = 512
     """Units of each layer."""
-    layers: int = 2
+    layers: Annotated[int, Range(1, 16)] = 2
     """Stacked layers."""
     tied: bool = False
     """The output layer shares the embeddings (Press & Wolf 2017); the last layer then has their size."""
-    input_dropout: float = 0.1
+    input_dropout: _Share = 0.1
     """Variational dropout of the embeddings: one mask for all steps (Gal & Ghahramani 2016)."""
-    dropout: float = 0.4
+    dropout: _Share = 0.4
     """The same between layers and before the output."""
-    weight_dropout: float = 0.2
+    weight_dropout: _Share = 0.2
     """Share of the recurrent weights that each step of training leaves out (Merity et al. 2018)."""
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    sizes: LanguageSizes
+    units: Annotated[list[str], Range(1, 4_000_000)]
 
 
 class VariationalDropout(nn.Module):
@@ -70,6 +78,7 @@ class LanguageModel(PretrainedModel):
     """
 
     task = "language"
+    pipeline_tag = "text-generation"
 
     def __init__(self, sizes: LanguageSizes, alphabet: Alphabet) -> None:
         super().__init__()
@@ -124,5 +133,5 @@ class LanguageModel(PretrainedModel):
     @classmethod
     def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
         """See `PretrainedModel.from_architecture`."""
-        sizes = LanguageSizes(**values["sizes"])
-        return cls(sizes, Alphabet(sizes.unit, values["units"]))
+        built: _Architecture = checked(_Architecture, values, "architecture")
+        return cls(built.sizes, Alphabet(built.sizes.unit, built.units))

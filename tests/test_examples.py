@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.conftest import SCRIPTS
 from tests.forecasting.conftest import write_series
+from tests.language.conftest import small_text, write_text
 from tests.video.conftest import moving_square, write_video
 
 EXAMPLES = SCRIPTS.parent / "examples"
@@ -68,6 +69,13 @@ def test_forecast_series(program, tmp_path):
     table = write_series(tmp_path / "series.csv")
     printed = program("forecast_series.py", table, "date", "value", tmp_path / "run").splitlines()
     assert printed[-13].split() == ["date", "value", "quantile_0.1", "quantile_0.5", "quantile_0.9"]
+
+
+def test_imitate_author(program, tmp_path):
+    printed = program("imitate_author.py", write_text(tmp_path / "text.txt", 600), tmp_path / "run")
+    written = printed.partition("best")[2].partition("\n")[2]
+    assert len(written) == 301
+    assert set(written) <= set(small_text())
 
 
 def test_every_program_has_a_test_and_a_row():

@@ -111,6 +111,8 @@ def test_what_is_rare_is_unknown_and_said():
         Alphabet("characters", "aa")
     with pytest.raises(ValueError, match="expected characters or words"):
         Alphabet("bytes", "ab")
+    with pytest.raises(ValueError, match="not one character"):
+        Alphabet("characters", ["a", "bc"])
 
 
 def test_codes_lie_in_a_file(tmp_path):

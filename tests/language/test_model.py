@@ -1,8 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from common.errors import ModelError
 from language.model import LanguageModel, VariationalDropout
+from language.writer import Writer
 from tests.language.conftest import tiny_language_model
 
 CELLS = ("lstm", "gru", "rnn")
@@ -99,8 +103,6 @@ def test_one_batch_can_be_learnt():
 
 
 def test_numpy_steps_equal_the_network():
-    from language.writer import Writer
-
     for cell in CELLS:
         for tied in (False, True):
             model = tiny_language_model(cell=cell, tied=tied, layers=3)
@@ -112,3 +114,24 @@ def test_numpy_steps_equal_the_network():
             for t in range(given.shape[1]):
                 np.testing.assert_allclose(steps(given[:, t].numpy(), many), expected[:, t], atol=1e-5)
                 np.testing.assert_allclose(steps(int(given[0, t]), one), expected[0, t], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"units": ["a", "bc"]}, "not one character"),
+        ({"units": ["a", "a"]}, "twice"),
+        ({"units": []}, "at least 1"),
+        ({"sizes": {"cell": "lsmt"}}, "expected one of lstm, gru, rnn"),
+        ({"sizes": {"layers": 1000}}, "must be at most 16"),
+        ({"units": None}, "expected a list"),
+    ],
+)
+def test_a_strangers_config_is_refused(tmp_path, change, message):
+    model = tiny_language_model()
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["architecture"] |= change
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=message):
+        LanguageModel.from_pretrained(tmp_path)
