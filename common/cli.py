@@ -47,6 +47,10 @@ def run(
     flags = tyro.cli(config, description=description, args=arguments, prog=program)
     keep_freed_memory()
     try:
+        if (most := getattr(flags, "max_pixels", None)) is not None:
+            from common.images import limit_pixels
+
+            limit_pixels(most)
         code = main(flags) or 0
         sys.stdout.flush()
     except VisionError as error:
@@ -122,7 +126,7 @@ def _prepare_streams() -> None:
     def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
         if issubclass(category, VisionWarning):
             print_note(message)
-        else:
+        elif category.__name__ != "DecompressionBombWarning":  # Pillow's; `--max-pixels` decides
             usual(message, category, *rest)
 
     warnings.showwarning = show  # type: ignore[assignment]

@@ -2,8 +2,9 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
@@ -42,12 +43,45 @@ IMAGE_SUFFIXES = _UNSUPPORTED | {
 PIXELS = 4
 """Version of the pixels: raise it whenever the same file gives other ones, so that cached features are
 computed again."""
-MAX_PIXELS = 178_956_970
-"""Larger images are refused as decompression bombs (Pillow's own error limit)."""
+MAX_PIXELS = 89_478_485
+"""Larger images, pages and video frames are refused before they are decoded, as a small file may hold any
+number of pixels; see `limit_pixels`. Pillow warns of more."""
 
 _BITS, _PLANES = 258, 284  # TIFF's tags BitsPerSample and PlanarConfiguration
 
+_large = threading.Lock()  # held while an image of more than `_LARGE` pixels is decoded
+_LARGE = 25_000_000
+_STRIP = 2**22  # pixels that are converted at a time
+_limit = MAX_PIXELS
+
 Image.preinit()  # the first of FORMATS; else the first image opened loads every plug-in of Pillow
+
+
+def limit_pixels(most: int) -> None:
+    """Refuse images, pages and video frames of more pixels from now on, in the whole process.
+
+    Raises:
+        UsageError: below 1.
+    """
+    global _limit
+    if most < 1:
+        raise UsageError(f"--max-pixels {most}: must be at least 1")
+    _limit = most
+    Image.MAX_IMAGE_PIXELS = max(most, MAX_PIXELS)  # Pillow's own; it refuses twice as many
+
+
+def allowed_pixels() -> int:
+    """As `limit_pixels` set it."""
+    return _limit
+
+
+def check_pixels(source: object, width: int, height: int, kind: type[ImageError] = ImageError) -> None:
+    """Raises a `kind`, which names the source, for more pixels than are allowed."""
+    if width * height > _limit:
+        raise kind(
+            f"{source}: {width:,} x {height:,} pixels, and at most {_limit:,} are read; scale it down first, "
+            "or raise --max-pixels (common.images.limit_pixels)"
+        )
 
 
 def load_image(source: ImageSource, at_least: int = 0) -> Image.Image:
@@ -62,11 +96,14 @@ def load_image(source: ImageSource, at_least: int = 0) -> Image.Image:
             1/8 of its size, never below twice this, which reads a camera photo several times faster.
 
     Raises:
-        ImageError: the file is missing, empty, truncated, no image, or larger than `MAX_PIXELS`.
+        ImageError: the file is missing, empty, truncated, no image, or has more pixels than `limit_pixels`
+            allows.
     """
     if isinstance(source, Image.Image):
-        with blamed_on(getattr(source, "filename", "") or "the picture"):
-            return _to_rgb(source)
+        name = getattr(source, "filename", "") or "the picture"
+        with blamed_on(name):
+            check_pixels(name, *source.size)
+            return _to_rgb(source, copied=True)
     path = Path(source)
     with blamed_on(path):
         if not path.is_file():
@@ -74,11 +111,11 @@ def load_image(source: ImageSource, at_least: int = 0) -> Image.Image:
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty (0 bytes); copy it again")
         with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
+            check_pixels(path, *image.size)
             if at_least:
                 image.draft("RGB", (2 * at_least, 2 * at_least))
-            return _to_rgb(image)
+            with _large if image.width * image.height > _LARGE else nullcontext():
+                return _to_rgb(image)
 
 
 @contextmanager
@@ -95,7 +132,7 @@ def blamed_on(source: object, kind: type[ImageError] = ImageError) -> Iterator[N
     except VisionError:
         raise
     except Image.DecompressionBombError:
-        raise kind(f"{source}: more than {MAX_PIXELS:,} pixels; scale the picture down first") from None
+        raise kind(f"{source}: more than {_limit:,} pixels; scale the picture down first") from None
     except Image.UnidentifiedImageError:
         suffix = Path(str(source)).suffix.lower()
         if suffix in _UNSUPPORTED:
@@ -110,21 +147,36 @@ def blamed_on(source: object, kind: type[ImageError] = ImageError) -> Iterator[N
         raise kind(f"{source}: damaged ({message}); copy or export it again") from None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, *, copied: bool = False) -> Image.Image:
+    """`copied`: never the image itself. A copy of a large one needs much memory."""
     deep = _deep_colours(image)
     if deep is None:
-        image = ImageOps.exif_transpose(image)  # a copy
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        image = ImageOps.exif_transpose(image) if copied or turned else image
+    elif image.mode == "RGBA":
+        image = Image.fromarray(np.concatenate([_to_bytes(deep[..., :3]), _to_bytes(deep[..., 3:])], axis=-1))
     else:
-        opacity = [_to_bytes(deep[..., 3:])] if image.mode == "RGBA" else []
-        image = Image.fromarray(np.concatenate([_to_bytes(deep[..., :3]), *opacity], axis=-1))
+        image = Image.fromarray(_to_bytes(deep))
+    image.load()
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB")
     if "A" in image.mode or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        return _on_white(image)
     return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """An image with transparent pixels on white, RGB; some rows at a time, as there are large ones."""
+    found = Image.new("RGB", image.size)
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        found.paste(
+            Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), (0, top)
+        )
+    return found
 
 
 def _deep_colours(image: Image.Image) -> np.ndarray | None:
@@ -146,7 +198,12 @@ def _deep_colours(image: Image.Image) -> np.ndarray | None:
         with Image.open(name, formats=(image.format or "",)) as again:
             again.seek(image.tell())
             again.tile = [tile._replace(args=_raw_mode(tile.args, order, upper)) for tile in tiles]
-            values = values << 8 | np.asarray(ImageOps.exif_transpose(again)).astype(np.uint16)
+            part = np.asarray(ImageOps.exif_transpose(again))
+        if upper:
+            values = part.astype(np.uint16)
+            values <<= 8
+        else:
+            values |= part
     return values
 
 
@@ -172,8 +229,8 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
     of white, whole ones as such integers. Any other range is stretched from its lowest value, black, to its
     highest, white. One value of a thousand may lie outside at either end, as hot pixels do. NaN is black.
     """
-    finite = values if values.dtype.kind in "iu" else values[np.isfinite(values)]
-    finite = finite.ravel()[:: max(1, finite.size // 2**20)]
+    finite = values.reshape(-1)[:: max(1, values.size // 2**20)]
+    finite = finite if values.dtype.kind in "iu" else finite[np.isfinite(finite)]
     low, high = np.quantile(finite, (0.001, 0.999), method="nearest").tolist() if finite.size else (0, 1)
     integral = values.dtype.kind in "iu" or bool((finite == finite.round()).all())
     if 0 <= low <= high <= 1 and values.dtype.kind == "f":
@@ -182,12 +239,17 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
         low, high = 0, next(white for white in (255, 1023, 4095, 65535) if high <= white)
     elif low == high:
         low -= 1
-    wide: Any = values.astype(np.float64 if values.dtype == np.int32 else np.float32)
-    np.nan_to_num(wide, copy=False, nan=low)
-    wide.clip(low, high, out=wide)
-    wide -= low
-    wide *= 255 / (high - low)
-    return wide.round(out=wide).astype(np.uint8)
+    found = np.empty(values.shape, np.uint8)
+    rows = max(1, _STRIP // max(1, values[0].size))
+    for top in range(0, len(values), rows):
+        part = values[top : top + rows]
+        wide: Any = part.astype(np.float64 if values.dtype == np.int32 else np.float32)
+        np.nan_to_num(wide, copy=False, nan=low)
+        wide.clip(low, high, out=wide)
+        wide -= low
+        wide *= 255 / (high - low)
+        found[top : top + rows] = wide.round(out=wide)
+    return found
 
 
 _Spread = Annotated[float, Range(1e-6)]

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from common.device import Precision, pick_device, pick_precision
 from common.errors import VisionError
+from common.images import MAX_PIXELS
 from common.pretrained import PretrainedModel
 
 M = TypeVar("M", bound=PretrainedModel)
@@ -27,6 +28,8 @@ class UseFlags:
     """auto, cpu or cuda."""
     precision: Precision = "auto"
     """auto (bf16 where the hardware has it), bf16 or fp32."""
+    max_pixels: int = MAX_PIXELS
+    """Larger images, pages and video frames are refused before they are decoded."""
 
 
 class Predictor(Generic[M]):

@@ -12,8 +12,15 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from common.errors import ImageError
-from common.images import IMAGE_SUFFIXES, Preprocess, load_image, read_batches
+from common.errors import ImageError, UsageError
+from common.images import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    Preprocess,
+    limit_pixels,
+    load_image,
+    read_batches,
+)
 from common.schema import checked
 from tests.conftest import mutated
 
@@ -266,6 +273,52 @@ def test_values_that_are_all_alike_or_not_there_at_all():
     for value, shown in ((0.0, 0), (0.5, 128), (1.0, 255), (7.5, 255), (np.nan, 0), (np.inf, 255)):
         assert set(ranges(np.full((4, 5), value, np.float32)).flat) == {shown}
     assert set(ranges(np.full((4, 5), -3, np.int32)).flat) == {255}
+
+
+@pytest.fixture
+def limit(monkeypatch):
+    monkeypatch.setattr("common.images._limit", MAX_PIXELS)  # set back after the test
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    return limit_pixels
+
+
+def test_images_of_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, limit, monkeypatch):
+    picture(40, 30).save(tmp_path / "a.png")
+    limit(1200)
+    assert load_image(tmp_path / "a.png").size == (40, 30)
+    limit(1199)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    for source in (tmp_path / "a.png", Image.new("L", (40, 30))):
+        with pytest.raises(ImageError, match="40 x 30 pixels, and at most 1,199 are read; .*--max-pixels"):
+            load_image(source)
+    with pytest.raises(UsageError, match="--max-pixels 0"):
+        limit(0)
+
+
+@pytest.mark.filterwarnings("ignore:Image size")
+def test_the_usual_limit_is_that_of_pillows_warning(tmp_path):
+    head = struct.pack(">IIBBBBB", 10_000, 9_000, 8, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in ((b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")):
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    (tmp_path / "bomb.png").write_bytes(content)
+    with pytest.raises(ImageError, match="10,000 x 9,000 pixels"):
+        load_image(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "F", "I;16"])
+def test_large_images_are_converted_in_strips(tmp_path, monkeypatch, mode):
+    image = picture(37, 50).convert("RGBA")
+    image.putalpha(picture(37, 50, seed=1).convert("L"))
+    if mode in ("F", "I;16"):
+        image = Image.fromarray((photo(37, 50) * 4000).astype(np.float32 if mode == "F" else np.uint16))
+        image.save(tmp_path / "a.tif")
+    else:
+        image.convert(mode).save(tmp_path / "a.png")
+    (file,) = tmp_path.iterdir()
+    whole = np.asarray(load_image(file))
+    monkeypatch.setattr("common.images._STRIP", 37 * 7)
+    assert np.array_equal(np.asarray(load_image(file)), whole)
 
 
 @pytest.mark.parametrize("name", ["a.eps", "a.png", "a.jpg"])

@@ -1,3 +1,6 @@
+import re
+import time
+
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
@@ -99,21 +102,82 @@ def test_a_large_pdf_page_is_drawn_at_a_lower_resolution(tmp_path):
     assert page.width / page.height == pytest.approx(2, rel=0.01)
 
 
-def test_a_bad_page_of_a_pdf_does_not_lose_the_others(tmp_path, monkeypatch):
-    save_pdf(tmp_path / "three.pdf", (72, 72), (144, 72), (72, 72))
-    render = pypdfium2.PdfPage.render
+def write_pdf(path, *pages, objects=()):
+    """A PDF with a page for each content stream (None: it is missing), and objects from number 50 on."""
+    numbers = [10 + 2 * i for i in range(len(pages))]
+    body = {
+        1: b"<</Type/Catalog/Pages 2 0 R>>",
+        2: b"<</Type/Pages/Kids[%s]/Count %d>>" % (b" ".join(b"%d 0 R" % n for n in numbers), len(pages)),
+    }
+    for number, content in zip(numbers, pages, strict=True):
+        if content is not None:
+            body[number] = (
+                b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 72 72]/Contents %d 0 R"
+                b"/Resources<</XObject<</A 50 0 R>>>>>>" % (number + 1)
+            )
+            body[number + 1] = b"<</Length %d>>stream\n%s\nendstream" % (len(content), content)
+    body |= dict(enumerate(objects, 50))
+    data, offsets = b"%PDF-1.7\n", {}
+    for number, content in body.items():
+        offsets[number] = len(data)
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, content)
+    start = len(data)
+    data += b"xref\n"
+    for number, offset in sorted(offsets.items()):
+        data += b"%d 1\n%010d 00000 n \n" % (number, offset)
+    path.write_bytes(data + b"trailer<</Root 1 0 R/Size 99>>\nstartxref\n%d\n%%%%EOF\n" % start)
 
-    def fail(page, **options):
-        if page.get_width() == 144:
-            raise pypdfium2.PdfiumError("Failed to fill bitmap rectangle.")
-        return render(page, **options)
 
-    monkeypatch.setattr(pypdfium2.PdfPage, "render", fail)
+def self_drawing(path):
+    """A PDF whose second page draws a form that draws another twice, and so on, 2**30 times."""
+    forms = []
+    for i in range(30):
+        content = b"/A Do /A Do"
+        head = b"<</Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</A %d 0 R>>>>/Length %d>>"
+        forms.append(head % (51 + i, len(content)) + b"stream\n" + content + b"\nendstream")
+    content = b"0 0 5 5 re f"
+    forms.append(
+        b"<</Type/XObject/Subtype/Form/BBox[0 0 9 9]/Length %d>>stream\n%s\nendstream" % (12, content)
+    )
+    write_pdf(path, b"0 0 30 30 re f", b"/A Do", b"0 0 40 40 re f", objects=forms)
+
+
+def test_a_bad_page_of_a_pdf_does_not_lose_the_others(tmp_path):
+    write_pdf(tmp_path / "three.pdf", b"0 0 30 30 re f", None, b"0 0 40 40 re f")
     (_, first), (_, second), (_, third) = open_pages(tmp_path / "three.pdf")
     assert first.size == third.size == (200, 200)
-    assert str(second) == (
-        f"{tmp_path / 'three.pdf'}#2: this page of the PDF cannot be drawn (Failed to fill bitmap rectangle.)"
-    )
+    assert str(second).startswith(f"{tmp_path / 'three.pdf'}#2: this page of the PDF cannot be drawn (")
+
+
+def test_a_page_that_never_ends_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("ocr.documents._PDF_SECONDS", 1.5)
+    self_drawing(tmp_path / "bomb.pdf")
+    started = time.monotonic()
+    (_, first), (_, second), (_, third) = open_pages(tmp_path / "bomb.pdf")
+    assert time.monotonic() - started < 10
+    assert first.size == third.size == (200, 200)
+    assert re.search(r"bomb\.pdf#2: .*(takes more than 1\.5 seconds|needs too much memory)", str(second))
+
+
+def test_a_page_that_needs_all_memory_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("ocr.documents._PDF_MEMORY", 300 * 2**20)
+    save_pdf(tmp_path / "plan.pdf", (72, 72), (14_400, 14_400), (72, 72))
+    (_, first), (_, second), (_, third) = open_pages(tmp_path / "plan.pdf")
+    assert first.size == third.size == (200, 200)
+    assert "plan.pdf#2: this page of the PDF cannot be drawn (" in str(second)
+
+
+def test_pages_have_at_most_the_pixels_that_are_allowed(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.images._limit", 5000)
+    save_pdf(tmp_path / "plan.pdf", (100, 100))
+    ((_, page),) = open_pages(tmp_path / "plan.pdf")
+    assert page.width * page.height <= 5100
+    save_tiff(tmp_path / "a.tif", 1, 2)
+    assert all(isinstance(page, Image.Image) for _, page in open_pages(tmp_path / "a.tif"))
+    monkeypatch.setattr("common.images._limit", 1000)
+    for _, page in open_pages(tmp_path / "a.tif"):
+        with pytest.raises(ImageError, match=r"a\.tif#\d: 40 x 30 pixels, and at most 1,000 are read"):
+            raise page
 
 
 def test_a_protected_pdf(tmp_path):
