@@ -132,7 +132,7 @@ class _Engine:
             to.write(json.dumps(question).encode() + b"\n")
             to.flush()
             line = back.readline()
-            values = json.loads(line) if line else {"error": ""}
+            values: dict[str, Any] = json.loads(line) if line else {"error": ""}
             size = 3 * values.get("width", 0) * values.get("height", 0)
             pixels = back.read(size)
         except BrokenPipeError:

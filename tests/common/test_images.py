@@ -289,7 +289,7 @@ def test_images_of_too_many_pixels_are_refused_before_they_are_decoded(tmp_path,
     limit(1199)
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
     for source in (tmp_path / "a.png", Image.new("L", (40, 30))):
-        with pytest.raises(ImageError, match="40 x 30 pixels, and at most 1,199 are read; .*--max-pixels"):
+        with pytest.raises(ImageError, match=r"40 x 30 pixels, and at most 1,199 are read; .*--max-pixels"):
             load_image(source)
     with pytest.raises(UsageError, match="--max-pixels 0"):
         limit(0)
