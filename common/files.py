@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from common.cli import print_error, print_note
 from common.errors import DataError, ImageError, UsageError
@@ -212,6 +212,14 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
     finally:
         _HELD.discard(descriptor)
         os.close(descriptor)
+
+
+def share(file: IO[bytes]) -> None:
+    """Keep `locked` from the file for as long as it, or what is forked with it, is open."""
+    with contextlib.suppress(ModuleNotFoundError, OSError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 _HELD: set[int] = set()

@@ -1,5 +1,9 @@
+import copy
+import json
 import os
 import pickle
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -122,7 +126,7 @@ def test_a_cut_data_file_is_not_used(encoder, paths, tmp_path, encoded):
     cached_features(paths, encoder, tmp_path / "cache")
     assert sum(encoded) == 5
     with pytest.raises(ValueError, match="bytes, expected"):
-        FeatureStore(next(store.file.parent.iterdir()), (9, 9, 9))
+        FeatureStore(next(store.file.parent.iterdir()), (99, 99, 99))
 
 
 def test_the_store_travels_to_workers(encoder, paths, tmp_path):
@@ -151,3 +155,150 @@ def test_a_file_may_give_several_pictures(encoder, paths, tmp_path, encoded):
     torch.testing.assert_close(store[2].float(), expected(encoder, paths[1]), rtol=0.03, atol=0.03)
     cached_features(paths, encoder, tmp_path / "cache")
     assert encoded[-1] == 5  # another reader has a cache of its own
+
+
+def data_files(folder):
+    return sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.rglob("*.f16"))
+
+
+def index_of(folder):
+    return next(folder.rglob("index.json"))
+
+
+def test_what_another_training_reads_is_never_removed(encoder, paths, tmp_path):
+    cache = tmp_path / "cache"
+    first, _, _ = cached_features(paths[:2], encoder, cache)
+    wanted = [expected(encoder, path) for path in paths]
+    second, _, _ = cached_features(paths, encoder, cache)  # another training, with more images
+    assert second.file == first.file
+    for i, path in enumerate(paths[:4]):  # most rows become useless, so that the others go to a new file
+        shape_picture("blue", "circle", seed=20 + i).save(path)
+    third, rows, _ = cached_features(paths, encoder, cache)
+    assert third.file != first.file
+    assert first.file.exists()
+    torch.testing.assert_close(first[1].float(), wanted[1], rtol=0.03, atol=0.03)
+    torch.testing.assert_close(third[rows[4][0]].float(), wanted[4], rtol=0.03, atol=0.03)
+    del first, second
+    cached_features(paths, encoder, cache)
+    assert [name for name, *_ in data_files(cache)] == [third.file.name]
+
+
+def test_other_images_of_the_same_data_stay_cached(encoder, paths, tmp_path, encoded):
+    cached_features(paths[:3], encoder, tmp_path / "cache")
+    cached_features(paths[3:], encoder, tmp_path / "cache")
+    encoded.clear()
+    store, rows, _ = cached_features(paths, encoder, tmp_path / "cache")
+    assert (encoded, len(store), len(rows)) == ([], 5, 5)
+    torch.testing.assert_close(store[rows[4][0]].float(), expected(encoder, paths[4]), rtol=0.03, atol=0.03)
+
+
+def test_leftovers_of_kills_are_removed(encoder, paths, tmp_path, encoded):
+    store, _, _ = cached_features(paths[:3], encoder, tmp_path / "cache")
+    folder = store.file.parent
+    size = store.file.stat().st_size
+    with store.file.open("ab") as file:
+        file.write(b"half a row")  # a kill while rows were added
+    for name in ("features-0123456789ab.f16", "features-0123456789ab.f16.tmp", "index.json.tmp"):
+        (folder / name).write_bytes(b"x" * 1000)
+    encoded.clear()
+    again, _, _ = cached_features(paths[:3], encoder, tmp_path / "cache")
+    assert encoded == []
+    assert {file.name for file in folder.iterdir()} == {"index.json", store.file.name}
+    assert store.file.stat().st_size == size
+    assert torch.equal(again[2], store[2])
+
+
+def test_a_kill_while_rows_are_added_leaves_the_others(encoder, paths, tmp_path, encoded):
+    cached_features(paths[:3], encoder, tmp_path / "cache")
+    child = os.fork()
+    if not child:
+        Encoder.forward = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        cached_features(paths, encoder, tmp_path / "cache")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    encoded.clear()
+    store, rows, _ = cached_features(paths, encoder, tmp_path / "cache")
+    assert sum(encoded) == 2
+    torch.testing.assert_close(store[rows[4][0]].float(), expected(encoder, paths[4]), rtol=0.03, atol=0.03)
+
+
+def test_unreadable_files_are_remembered_until_they_change(encoder, paths, tmp_path, monkeypatch, encoded):
+    paths[1].write_bytes(paths[1].read_bytes()[:100])
+    paths[2].unlink()
+    _, _, errors = cached_features(paths, encoder, tmp_path / "cache")
+    assert [str(path) in error for path, error in zip(paths[1:3], errors, strict=True)] == [True, True]
+    before = data_files(tmp_path / "cache"), index_of(tmp_path / "cache").stat().st_mtime_ns
+    with monkeypatch.context() as patch:
+        patch.setattr("common.features._extend", lambda *_: pytest.fail("reads it again"))
+        for _ in range(2):
+            assert cached_features(paths, encoder, tmp_path / "cache")[2] == errors
+    assert (data_files(tmp_path / "cache"), index_of(tmp_path / "cache").stat().st_mtime_ns) == before
+    for path in paths[1:3]:
+        shape_picture("green", "circle").save(path)
+    encoded.clear()
+    _, rows, errors = cached_features(paths, encoder, tmp_path / "cache")
+    assert (sum(encoded), len(rows), errors) == (2, 5, [])
+
+
+def test_flipped_bytes_are_noticed_and_their_rows_computed_again(encoder, paths, tmp_path, encoded, capsys):
+    store, rows, _ = cached_features(paths, encoder, tmp_path / "cache")
+    wanted = [store[i].clone() for i in range(5)]
+    with store.file.open("r+b") as file:
+        file.seek(store.file.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    encoded.clear()
+    again, rows, _ = cached_features(paths, encoder, tmp_path / "cache")
+    assert sum(encoded) == 1
+    assert "1 of the cached features were damaged" in capsys.readouterr().err
+    for i in range(5):
+        torch.testing.assert_close(again[rows[i][0]], wanted[i])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda index: "[]",
+        lambda index: "{",
+        lambda index: "",
+        lambda index: json.dumps({**index, "images": None}),
+        lambda index: json.dumps({**index, "images": {"a": 1}}),
+        lambda index: json.dumps({**index, "file": "../a.f16"}),
+        lambda index: json.dumps({**index, "file": "gone.f16"}),
+        lambda index: json.dumps({**index, "shape": [9, 9]}),
+        lambda index: json.dumps({**index, "shape": ["5", 4, 16]}),
+        lambda index: json.dumps({**index, "shape": [3, *index["shape"][1:]]}),
+        lambda index: json.dumps(
+            {**index, "images": {n: {**e, "row": e["row"] + 3} for n, e in index["images"].items()}}
+        ),
+        lambda index: json.dumps({**index, "images": {n: {"row": 0} for n in index["images"]}}),
+    ],
+)
+def test_a_broken_index_is_rebuilt_with_a_line(encoder, paths, tmp_path, encoded, capsys, damage):
+    cached_features(paths, encoder, tmp_path / "cache")
+    index = index_of(tmp_path / "cache")
+    index.write_text(damage(json.loads(index.read_text())))
+    encoded.clear()
+    store, rows, _ = cached_features(paths, encoder, tmp_path / "cache")
+    assert sum(encoded) == 5
+    assert "the cache of features is damaged" in capsys.readouterr().err
+    torch.testing.assert_close(store[rows[3][0]].float(), expected(encoder, paths[3]), rtol=0.03, atol=0.03)
+    encoded.clear()
+    cached_features(paths, encoder, tmp_path / "cache")
+    assert (encoded, len(data_files(tmp_path / "cache"))) == ([], 1)
+    assert capsys.readouterr().err == ""
+
+
+def test_trainings_that_start_together_encode_once(encoder, paths, tmp_path, encoded):
+    cache = tmp_path / "cache"
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: cached_features(paths, copy.deepcopy(encoder), cache), range(3)))
+    assert sum(encoded) == 5
+    assert all(torch.equal(store[3], found[0][0][3]) for store, _, _ in found)
+    assert len(list(cache.rglob("*.*"))) == 2
+
+
+def test_one_file_under_two_names_has_its_rows_once(encoder, paths, tmp_path):
+    (tmp_path / "link.bmp").symlink_to(paths[0])
+    store, rows, _ = cached_features([*paths, tmp_path / "link.bmp"], encoder, tmp_path / "cache")
+    assert (len(store), rows[0], rows[5]) == (5, range(1), range(1))
