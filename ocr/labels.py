@@ -3,7 +3,8 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -46,7 +47,24 @@ def _lmdb(folder: str) -> Any:
         import lmdb
     except ModuleNotFoundError:
         raise UsageError("an LMDB folder needs the package lmdb; run: pip install '.[lmdb]'") from None
-    return lmdb.open(folder, readonly=True, lock=False, readahead=False)
+    with _lmdb_errors(folder):
+        environment = lmdb.open(folder, readonly=True, lock=False, readahead=False)
+        size, pages = Path(folder, "data.mdb").stat().st_size, environment.info()["last_pgno"] + 1
+        expected = pages * environment.stat()["psize"]
+    if size < expected:  # to read beyond its end would end the process
+        raise DataError(f"{folder}: data.mdb is cut off: {size:,} of {expected:,} bytes; copy it again")
+    return environment
+
+
+@contextmanager
+def _lmdb_errors(folder: object) -> Iterator[None]:
+    """Every error of LMDB becomes a DataError that names the folder."""
+    import lmdb
+
+    try:
+        yield
+    except lmdb.Error as error:
+        raise DataError(f"{folder}: a damaged LMDB ({error}); copy it again") from None
 
 
 @dataclass(frozen=True)
@@ -143,13 +161,19 @@ def _is_line(folder: Path, row: list[str]) -> bool:
 
 
 def _read_lmdb(folder: Path) -> list[tuple[Path | LmdbRecord, str]]:
-    with _lmdb(str(folder)).begin() as transaction:
-        count = transaction.get(b"num-samples")
-        if count is None:
+    environment = _lmdb(str(folder))
+    rows: list[tuple[Path | LmdbRecord, str]] = []
+    with _lmdb_errors(folder), environment.begin() as transaction:
+        stored = transaction.get(b"num-samples")
+        if stored is None:
             raise DataError(
                 f"{folder}: no num-samples, so not an LMDB of the deep-text-recognition benchmark"
             )
-        rows: list[tuple[Path | LmdbRecord, str]] = []
+        count, entries = bytes(stored[:20]).decode("ascii", "replace"), environment.stat()["entries"]
+        if not count.isdecimal() or int(count) > entries:
+            raise DataError(
+                f"{folder}: num-samples is {count!r}, expected a number up to its {entries:,} entries"
+            )
         for i in range(1, int(count) + 1):
             label = transaction.get(f"label-{i:09d}".encode())
             text = "" if label is None else bytes(label).decode("utf-8", "replace")

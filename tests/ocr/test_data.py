@@ -1,15 +1,19 @@
+import os
+import random
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from common.errors import DataError, UsageError
+from common.errors import DataError, ImageError, UsageError
 from ocr.charset import Charset, composed
 from ocr.data import Draw, LineDataset, WidthBatches, collate
 from ocr.images import LinePreprocess
 from ocr.labels import fit_labels, read_lines
 from ocr.phrases import TextSource, read_words
 from ocr.synthetic import SyntheticLines, distort, find_fonts, labelled_folder, sample_sheet
-from tests.conftest import trainer_at
+from tests.conftest import mutated, trainer_at
 from tests.ocr.conftest import line_picture
 
 
@@ -130,20 +134,55 @@ def test_labels_that_the_model_cannot_learn_are_counted(tmp_path, capsys):
     assert [line.text for line in fit_labels(read_lines(root), Charset("café"), LinePreprocess())] == ["café"]
 
 
-def test_lmdb_of_the_benchmark(tmp_path):
+def write_lmdb(root, texts, count=None):
     lmdb = pytest.importorskip("lmdb")
-    line_picture("tea").save(tmp_path / "picture.png")
-    with (
-        lmdb.open(str(tmp_path / "set"), map_size=2**20) as environment,
-        environment.begin(write=True) as put,
-    ):
-        put.put(b"num-samples", b"2")
-        for i, text in ((1, b"tea"), (2, b"")):
-            put.put(f"image-{i:09d}".encode(), (tmp_path / "picture.png").read_bytes())
-            put.put(f"label-{i:09d}".encode(), text)
-    found = read_lines(tmp_path / "set")
+    line_picture("tea").save(root.parent / "picture.png")
+    with lmdb.open(str(root), map_size=2**22) as environment, environment.begin(write=True) as put:
+        put.put(b"num-samples", str(len(texts)).encode() if count is None else count)
+        for i, text in enumerate(texts, 1):
+            put.put(f"image-{i:09d}".encode(), (root.parent / "picture.png").read_bytes())
+            put.put(f"label-{i:09d}".encode(), text.encode())
+    return root
+
+
+def test_lmdb_of_the_benchmark(tmp_path):
+    found = read_lines(write_lmdb(tmp_path / "set", ["tea", ""]))
     assert [line.text for line in found] == ["tea"]
     assert found[0].grey().shape == found[0].size[::-1]
+
+
+@pytest.mark.parametrize("count", [b"100000000", b"4", b"-1", b"x", b"", b"1.5", b"\xff", b"9" * 400])
+def test_an_impossible_number_of_samples_is_one_line(tmp_path, count):
+    with pytest.raises(DataError, match=r"num-samples is .*, expected a number up to its 3 entries"):
+        read_lines(write_lmdb(tmp_path / "set", ["tea"], count))
+
+
+@pytest.mark.parametrize("left", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_lmdb_is_one_line(tmp_path, left):
+    file = write_lmdb(tmp_path / "set", ["tea"] * 40) / "data.mdb"
+    file.write_bytes(file.read_bytes()[: int(left * file.stat().st_size)])
+    with pytest.raises(DataError, match=r"set: .*(cut off|damaged LMDB).*copy it again"):
+        read_lines(tmp_path / "set")
+
+
+def test_no_damage_of_an_lmdb_ends_the_process(tmp_path):
+    content = (write_lmdb(tmp_path / "set", ["tea"] * 40) / "data.mdb").read_bytes()
+    chance = random.Random(0)
+    for i in range(100):
+        (tmp_path / f"{i}").mkdir()
+        (tmp_path / f"{i}" / "data.mdb").write_bytes(mutated(content, chance))
+        child = os.fork()
+        if not child:  # where a read beyond the file's end would end this process
+            try:
+                for line in read_lines(tmp_path / f"{i}"):
+                    with suppress(ImageError):
+                        line.grey()
+            except DataError:
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, i
 
 
 def test_batches_draw_every_line_once_and_are_equally_wide():
