@@ -49,6 +49,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         )
         for t in TASKS
     },
+    ("demo",): Command("visionrnn.demo.command", "Config", does="Serve a page to try the tasks on."),
     ("models",): Command("visionrnn.models", "Config", does="List the models that come along."),
     ("completion",): Command(
         "visionrnn.completion", "Config", does="Print what makes bash or zsh complete commands and flags."
