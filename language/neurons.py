@@ -13,7 +13,7 @@ import numpy as np
 
 from common.files import write_aside
 from language.data import BEGIN
-from language.writer import Writer
+from language.writer import Steps, Writer
 
 _STREAMS, _WARM_UP = 32, 100
 _QUOTED = re.compile(r'"[^"]{0,2000}"|\u201c[^\u201d]{0,2000}\u201d|\u00ab[^\u00bb]{0,2000}\u00bb')
@@ -67,7 +67,10 @@ def activations(writer: Writer, text: str) -> np.ndarray:
     length, warm = -(-count // streams), _WARM_UP if streams > 1 else 0
     places = np.arange(streams)[:, None] * length + np.arange(-warm, length + 1)
     inputs = codes[np.clip(places, 0, count)]
-    steps, state = writer.steps(), [[part.numpy() for part in layer] for layer in writer.model.start(streams)]
+    steps, state = (
+        Steps(writer.model),
+        [[part.numpy() for part in layer] for layer in writer.model.start(streams)],
+    )
     found = []
     for time in range(inputs.shape[1]):
         if time == warm:  # the text begins here

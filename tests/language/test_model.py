@@ -116,6 +116,21 @@ def test_numpy_steps_equal_the_network():
                 np.testing.assert_allclose(steps(int(given[0, t]), one), expected[0, t], atol=1e-5)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_with_weights_of_8_bits_are_near(cell):
+    model = tiny_language_model(cell=cell, hidden_size=64, embedding_size=32)
+    given = codes(model, rows=1, steps=30)
+    expected = model(given)[0][0].log_softmax(dim=-1)
+    steps, state = Writer(model, "cpu", "bf16").steps(), [[p[0].numpy() for p in s] for s in model.start(1)]
+    differences = []
+    for t, code in enumerate(given[0].tolist()):
+        found = torch.from_numpy(steps(code, state)).log_softmax(dim=-1)
+        differences.append(float((expected[t] - found).abs().max()))
+    assert 0 < max(differences) < 0.05
+    many = [[p.numpy() for p in s] for s in model.start(3)]
+    assert steps(given[0, :3].numpy(), many).shape == (3, len(model.alphabet))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
