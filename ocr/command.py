@@ -1,6 +1,7 @@
 """`visionrnn read`: what the command does with its flags."""
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,16 +111,22 @@ def read_lines(
     config: Config, reader: TextReader, paths: list[Path], model: LanguageModel | None
 ) -> Iterator[tuple[str, Reading | ImageError]]:
     """The name of each image, or page of a TIFF or PDF, with its text."""
-    pages = [page for path in paths for page in _pages(path, config.password)]
-    found = reader.read_lines_each(
-        [image for _, image in pages if not isinstance(image, ImageError)],
+    names: deque[str] = deque()
+
+    def images() -> Iterator[ImageSource | ImageError]:
+        for path in paths:
+            for name, image in _pages(path, config.password):
+                names.append(name)
+                yield image
+
+    for found in reader.read_lines_each(
+        images(),
         beam_size=config.beam_size,
         language_model=model,
         batch_size=config.batch_size,
         workers=config.workers,
-    )
-    for name, image in pages:
-        yield name, image if isinstance(image, ImageError) else next(found)
+    ):
+        yield names.popleft(), found
 
 
 def read_pages(

@@ -13,6 +13,8 @@ from common.images import ImageSource, load_image
 WIDTH_MULTIPLE = 4
 """Every line is first padded to a multiple of this by itself; a batch may pad it further."""
 MIN_WIDTH = 16
+MAX_WIDTH = 4096
+"""A line that would be wider is compressed: 128 times as wide as high, it is no line of text."""
 _MIN_CONTRAST = 12.0  # grey levels: less is noise on a blank line, and is not amplified
 
 
@@ -31,7 +33,7 @@ class LinePreprocess:
 
     def width(self, width: int, height: int) -> int:
         """Pixels that a line of `width` x `height` has after scaling, before padding."""
-        return max(MIN_WIDTH, round(width * self.height / height))
+        return min(MAX_WIDTH, max(MIN_WIDTH, round(width * self.height / height)))
 
     def scale(self, line: np.ndarray, min_width: int = 0) -> np.ndarray:
         """uint8 (H, W) -> uint8 (height, W'), W' at least `min_width`."""

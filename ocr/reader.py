@@ -1,7 +1,9 @@
 """Text of lines and pages: what a user calls."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +12,7 @@ import torch
 
 from common.device import Precision
 from common.errors import ImageError, UsageError
-from common.images import ImageSource
+from common.images import ImageSource, blamed_on
 from common.predictor import Predictor, results
 from common.threads import ahead
 from ocr.ctc import Reading, greedy, prefix_beam_search
@@ -193,7 +195,7 @@ class TextReader(Predictor[Recognizer]):
 
     def read_lines_each(
         self,
-        lines: Sequence[ImageSource | np.ndarray],
+        lines: Iterable[ImageSource | np.ndarray | ImageError],
         *,
         beam_size: int = BEAM_SIZE,
         language_model: LanguageModel | None = None,
@@ -203,7 +205,7 @@ class TextReader(Predictor[Recognizer]):
         """As `read_lines`, one result after the other, in order; an unreadable picture gives its error.
 
         Args:
-            lines: as `read_lines`.
+            lines: as `read_lines`, read as they are needed; an error among them is given back in its place.
             beam_size: as `read`.
             language_model: as `read`.
             batch_size: lines at a time.
@@ -211,12 +213,17 @@ class TextReader(Predictor[Recognizer]):
         """
         _check(beam_size, language_model, batch_size)
 
-        size = batch_size * _AHEAD
-        for start in range(0, len(lines), size):
-            loaded = list(ahead(grey, lines[start : start + size], workers, size))
-            good = [line for line in loaded if not isinstance(line, ImageError)]
+        def load(source: ImageSource | np.ndarray | ImageError) -> np.ndarray:
+            if isinstance(source, ImageError):
+                raise source
+            with blamed_on(source if isinstance(source, str | os.PathLike) else "the picture"):
+                return self.model.preprocess.scale(grey(source))  # small, while large ones are read
+
+        loaded = ahead(load, lines, workers, 2 * workers)
+        while some := list(islice(loaded, batch_size * _AHEAD)):
+            good = [line for line in some if not isinstance(line, ImageError)]
             found = iter(self._read(good, beam_size, language_model, batch_size))
-            for line in loaded:
+            for line in some:
                 yield line if isinstance(line, ImageError) else next(found)
 
     def _read(

@@ -38,8 +38,10 @@ def draw_overlay(source: ImageSource, found: Segmentation, out: Path) -> None:
     """
     image = load_image(source)
     colours = palette(len(found.classes))
-    blended = 0.5 * np.asarray(image) + 0.5 * colours[found.labels]
-    overlay = Image.fromarray(blended.round().astype(np.uint8))
+    blended = np.array(image)
+    for row, labels in zip(blended, found.labels, strict=True):  # an image of floats may need gigabytes
+        row[:] = (0.5 * row + 0.5 * colours[labels]).round()
+    overlay = Image.fromarray(blended)
     scale = max(1.0, _LEAST_SIDE / max(overlay.size))
     overlay = overlay.resize((round(overlay.width * scale), round(overlay.height * scale)))
     font = ImageFont.load_default(12)

@@ -60,7 +60,7 @@ def evaluate(config: EvaluationConfig) -> int:
             errors.append(error)
             print(f"left out {error}", flush=True)
             continue
-        predicted = segmenter.predict(image[None], *labels.shape)[0].cpu()
+        predicted = segmenter.predict(image[None], *labels.shape)[0].cpu().long()
         counts += confusion(predicted, labels, len(names), ignored)
     seconds = time.monotonic() - started
     if len(errors) == len(scenes):

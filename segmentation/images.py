@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from common.images import ImageSource, Preprocess, load_image
@@ -14,7 +15,7 @@ class ScenePreprocess(Preprocess):
     def __call__(self, source: ImageSource) -> torch.Tensor:
         """An image as float32 (3, H, W), normalised. Raises ImageError."""
         image = load_image(source)
-        return self.fitted(*image.size)(image)
+        return self.fitted(*image.size).batch([np.asarray(image)])[0].contiguous()
 
     def fitted(self, width: int, height: int) -> Preprocess:
         """The preprocessing of images of this size.

@@ -25,6 +25,7 @@ FINEST = 4
 """Stride of the map on which classes are predicted; the encoder's finer maps are not used."""
 CONTEXT_STRIDE = 16
 """Stride of the map that the context layers read, or the encoder's own where it is cut earlier."""
+_VALUES = 2**26  # logits that are upsampled at a time
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,27 @@ class SegmentationModel(PretrainedModel):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """images (N, 3, H, W), any size -> logits (N, K, H / 4, W / 4), rounded up."""
         return self.network(self.encoder.maps(images))
+
+
+def classes_at(logits: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """logits (N, K, h, w) -> the best class at each place of the upsampled ones, uint8 (N, height, width).
+
+    For large images some rows at a time: all logits of a camera photo need gigabytes.
+    """
+    rows = max(1, _VALUES // (logits.shape[0] * logits.shape[1] * width))
+    if rows >= height:
+        return upsample(logits, height, width).argmax(dim=1).to(torch.uint8)
+    logits = logits.float()
+    last = logits.shape[2] - 1
+    found = torch.empty((len(logits), height, width), dtype=torch.uint8, device=logits.device)
+    for top in range(0, height, rows):
+        places = torch.arange(top, min(top + rows, height), device=logits.device)
+        places = ((places + 0.5) * (logits.shape[2] / height) - 0.5).clamp(min=0)  # as F.interpolate
+        above = places.floor().long().clamp(max=last)
+        share = (places - above)[:, None]
+        strip = logits[:, :, above] * (1 - share) + logits[:, :, (above + 1).clamp(max=last)] * share
+        found[:, top : top + rows] = upsample(strip, len(places), width).argmax(dim=1)
+    return found
 
 
 def upsample(logits: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from common.errors import ImageError
 from common.images import ImageSource, blamed_on, load_image
 from common.predictor import Predictor, results
 from common.threads import ahead
-from segmentation.model import SegmentationModel, upsample
+from segmentation.model import SegmentationModel, classes_at
 
 
 @dataclass(frozen=True)
@@ -61,26 +61,26 @@ class Segmenter(Predictor[SegmentationModel]):
             workers: threads that read ahead; 0 reads in this one.
         """
 
-        def load(source: ImageSource) -> tuple[torch.Tensor, Image.Image]:
+        def load(source: ImageSource) -> tuple[torch.Tensor, int, int]:
             image = load_image(source)
-            return self.model.preprocess(image), image
+            pixels = self.model.preprocess.fitted(*image.size).batch([np.asarray(image)])[0]
+            return pixels.contiguous(), image.height, image.width
 
         for source, loaded in zip(images, ahead(load, images, workers, 2), strict=True):
             if isinstance(loaded, ImageError):
                 yield loaded
                 continue
-            pixels, image = loaded
+            pixels, height, width = loaded
             try:
                 with blamed_on("the picture" if isinstance(source, Image.Image) else source):
-                    labels = self.predict(pixels[None], image.height, image.width)[0]
+                    labels = self.predict(pixels[None], height, width)[0]
             except ImageError as error:
                 yield error
                 continue
-            yield Segmentation(labels.to("cpu", torch.uint8).numpy(), tuple(self.model.classes))
+            yield Segmentation(labels.cpu().numpy(), tuple(self.model.classes))
 
     def predict(self, images: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """Preprocessed images (N, 3, H, W) -> class ids (N, height, width) on the model's device."""
+        """Preprocessed images (N, 3, H, W) -> class ids, uint8 (N, height, width), on the model's device."""
         images = images.to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self.device, self.precision):
-            logits = self.model(images)
-            return upsample(logits, height, width).argmax(dim=1)
+            return classes_at(self.model(images), height, width)

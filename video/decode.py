@@ -20,10 +20,12 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from common.errors import ImageError, VisionWarning
-from common.images import blamed_on
+from common.images import allowed_pixels, blamed_on, check_pixels
 
 _CLOSE = 1e-6  # seconds between two ways to compute the same time
 _SMALL = 640 * 480  # pixels up to which a second thread costs more than it helps
+_SHOWN = 1920 * 1088  # pixels of a frame at most
+_HUGE = 4096 * 2304
 _TRIES = 100  # errors one after the other with which the rest of a file is given up
 _PAUSE = 10  # seconds ahead that FFmpeg, too, takes for a new clock where a format's clock may start anywhere
 _SHORT = 2**25  # bytes of a file that is kept in memory while it is read
@@ -168,7 +170,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty (0 bytes); copy it again")
     with blamed_on(path, VideoError), _open(path) as container:
-        yield container, _main_stream(path, container)
+        stream = _main_stream(path, container)
+        check_pixels(path, stream.width, stream.height, VideoError)
+        yield container, stream
 
 
 def _open(path: Path) -> Any:
@@ -293,7 +297,9 @@ def _decoded(
     Where `wanted` names the times of frames, others that no frame is built on are left out.
     """
     damaged = late = good = 0
-    stream.thread_type = "AUTO" if stream.width * stream.height > _SMALL else "NONE"
+    pixels = stream.width * stream.height  # each thread of a huge video would hold its own frames
+    stream.thread_type = "AUTO" if _SMALL < pixels <= _HUGE else "NONE"
+    stream.codec_context.options = {"max_pixels": str(allowed_pixels())}  # also where the size changes
     gap, tick = _gap(stream), float(stream.time_base)
     needed = None if wanted is None else set((wanted / tick).round().astype(int).tolist())
     last, delay = -gap, None
@@ -335,9 +341,14 @@ def _warn(message: str) -> None:
 def _upright(time: float, frame: Any, reformatter: VideoReformatter) -> Frame:
     """The image as a player would show it: a phone's rotation is applied. A reformatter is slow to make.
 
+    Frames larger than 1920 x 1088 are made as small as that, since all of a clip are held in memory.
     More threads than one take four times as long to convert a small image.
     """
-    pixels = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+    width, height = frame.width, frame.height
+    if width * height > _SHOWN:
+        scale = (_SHOWN / (width * height)) ** 0.5
+        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    pixels = reformatter.reformat(frame, width, height, format="rgb24", threads=1).to_ndarray()
     return Frame(time, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90))))
 
 

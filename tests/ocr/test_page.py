@@ -1,3 +1,5 @@
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -229,6 +231,50 @@ def test_a_bad_line_does_not_stop_the_others(tmp_path):
         found = list(reader.read_lines_each([tmp_path / "bad.png", tmp_path / "good.png"], workers=workers))
         assert isinstance(found[0], ImageError)
         assert not isinstance(found[1], ImageError)
+
+
+@pytest.mark.parametrize("size", [(20_000, 1), (1, 20_000), (60_000, 1), (60_000, 2)])
+def test_lines_and_pages_of_odd_shapes_take_little_time(tmp_path, size):
+    Image.new("L", size, 200).save(tmp_path / "odd.png")
+    reader = TextReader(tiny_recognizer(), "cpu")
+    started = time.monotonic()
+    assert reader.model.preprocess(tmp_path / "odd.png").shape[1] <= 4096
+    reader.read_lines([tmp_path / "odd.png"])
+    reader.read(tmp_path / "odd.png")
+    assert time.monotonic() - started < 10
+
+
+def test_lines_are_read_as_they_are_needed(tmp_path, monkeypatch):
+    """However many large ones there are, a few are in memory."""
+    Image.new("L", (640, 320), 200).save(tmp_path / "line.png")
+    alive, most = set(), [0]
+
+    def watched(path):
+        image = np.asarray(Image.open(path))
+        alive.add(id(image))
+        most[0] = max(most[0], len(alive))
+        weakref.finalize(image, alive.discard, id(image))
+        return image
+
+    monkeypatch.setattr("ocr.reader.grey", watched)
+    reader = TextReader(tiny_recognizer(), "cpu")
+    for workers in (0, 2):
+        given = []
+
+        def sources(given=given):
+            for i in range(600):
+                given.append(i)
+                yield ImageError("no such line") if i % 100 == 7 else tmp_path / "line.png"
+
+        found = reader.read_lines_each(sources(), workers=workers, batch_size=4, beam_size=1)
+        first = next(found)
+        assert len(given) < 60
+        results = [first, *found]
+        assert len(results) == 600
+        assert [i for i, line in enumerate(results) if isinstance(line, ImageError)] == list(
+            range(7, 600, 100)
+        )
+        assert most[0] < 10
 
 
 def test_page_as_text_and_picture(tmp_path):

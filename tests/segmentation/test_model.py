@@ -6,7 +6,7 @@ from torch.overrides import TorchFunctionMode
 from common.encoder import Encoder
 from common.errors import UsageError
 from segmentation import Segmenter
-from segmentation.model import SegmentationModel, SegmenterConfig, SelfAttention, upsample
+from segmentation.model import SegmentationModel, SegmenterConfig, SelfAttention, classes_at, upsample
 from tests.segmentation.conftest import CLASSES, tiny_segmenter
 
 CONTEXTS = ["renet", "none", "conv", "attention"]
@@ -117,3 +117,14 @@ def test_depthwise_convolutions_train_in_fp32_under_autocast():
     assert set(trained.types) == {torch.float32}
     assert set(used.types) == {torch.bfloat16}
     assert all(p.grad.isfinite().all() for p in encoder.parameters())
+
+
+def test_classes_of_large_images_are_found_in_strips(monkeypatch):
+    logits = torch.randn(2, 5, 9, 7)
+    for size in ((40, 33), (8, 5), (9, 7)):
+        monkeypatch.undo()
+        whole = classes_at(logits, *size)
+        assert torch.equal(whole, upsample(logits, *size).argmax(dim=1))
+        monkeypatch.setattr("segmentation.model._VALUES", 2 * 5 * size[1] * 3)
+        assert (classes_at(logits, *size) == whole).float().mean() > 0.99  # equal but for rounding
+        assert classes_at(logits, *size).shape == whole.shape

@@ -349,6 +349,22 @@ def test_whatever_decoding_raises_is_that_files_error(clip, monkeypatch):
             read()
 
 
+def test_videos_of_too_many_pixels_are_refused_before_they_are_decoded(clip, monkeypatch):
+    monkeypatch.setattr("common.images._limit", 64 * 64 - 1)
+    monkeypatch.setattr("video.decode._decoded", lambda *_: pytest.fail("decoded"))
+    for read in (frame_times, lambda path: read_evenly(path, 3), lambda path: next(stream_frames(path, 10))):
+        with pytest.raises(VideoError, match=r"clip\.mp4: 64 x 64 pixels, and at most 4,095 are read"):
+            read(clip)
+
+
+def test_large_frames_become_smaller(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "v.mp4", moving_square("right", 4, size=(256, 128)))
+    monkeypatch.setattr("video.decode._SHOWN", 128 * 64)
+    for frame in (*read_evenly(path, 4), *stream_frames(path, 100)):
+        assert frame.pixels.shape == (64, 128, 3)
+        assert frame.pixels.max() > 130
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
