@@ -114,7 +114,7 @@ class WidthBatches(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         random = np.random.default_rng([self.seed, epochs_trained(self.trainer)])
         seeds = random.integers(0, 2**31, len(self.widths) + self.synthetic)
-        rows = range(len(self.widths))
+        rows = list(range(len(self.widths)))
         if self.labelled < len(self.widths):
             rows = sorted(random.choice(len(self.widths), self.labelled, replace=False).tolist())
         draws = [Draw(i, int(seeds[i]) if self.shuffle else -1, self.widths[i]) for i in rows]

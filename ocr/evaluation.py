@@ -36,7 +36,8 @@ class EvaluationConfig(ReportFlags):
     data: tuple[Path, ...] = ()
     """Folders with labels.tsv, or LMDB folders. Of several each is scored, and the scores are their means."""
     last: tuple[str, ...] = ()
-    """Only the last rows or groups of each folder, as 300rows or 40groups; all by default."""
+    """Only the last rows or groups of each folder, as 300rows or 40groups, or a fold of its groups, as
+    2of5groups; all by default."""
     pages: Path | None = None
     """Folder of whole pages, NNN.jpg, each with its text lines in NNN.json."""
     beam_size: int = BEAM_SIZE

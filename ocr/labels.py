@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from ocr.images import WIDTH_MULTIPLE, LinePreprocess, grey
 
 LABELS = "labels.tsv"
 _PART = re.compile(r"(\d+)(rows|groups)")
+_FOLD = re.compile(r"([1-9]\d*)of([1-9]\d*)groups")
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ def read_lines(folder: Path, last: str = "", *, first: bool = False) -> list[Tex
 
     Args:
         folder: holds `labels.tsv` or `data.mdb`.
-        last: only the last so many rows or groups, as `300rows` or `40groups`; a group is the part of a
-            file name before the last underscore. Empty is all.
+        last: only the last so many rows or groups, as `300rows` or `40groups`, or a fold of the groups, as
+            `2of5groups`; a group is the part of a file name before the last underscore. Empty is all.
         first: all but those.
 
     Raises:
@@ -185,13 +187,19 @@ def _read_lmdb(folder: Path) -> list[tuple[Path | LmdbRecord, str]]:
 def _part(rows: list[Any], last: str, first: bool) -> list[Any]:
     if not last:
         return rows
-    match = _PART.fullmatch(last)
+    match, fold = _PART.fullmatch(last), _FOLD.fullmatch(last)
+    names = [source.name.rpartition("_")[0] for source, _ in rows]
+    if fold is not None and int(fold[1]) <= int(fold[2]):
+        number, count = int(fold[1]) - 1, int(fold[2])
+        inside = {name: zlib.crc32(name.encode()) % count == number for name in names}
+        return [row for row, name in zip(rows, names, strict=True) if inside[name] != first]
     if match is None:
-        raise UsageError(f"{last!r}: expected a number of rows or groups, as 300rows or 40groups")
+        raise UsageError(
+            f"{last!r}: expected a number of rows or groups or a fold, as 300rows, 40groups or 2of5groups"
+        )
     count = int(match[1])
     if match[2] == "rows":
         return rows[: len(rows) - count] if first else rows[max(0, len(rows) - count) :]
-    names = [source.name.rpartition("_")[0] for source, _ in rows]
     groups = list(dict.fromkeys(names))
     chosen = set(groups[: len(groups) - count] if first else groups[max(0, len(groups) - count) :])
     return [row for row, name in zip(rows, names, strict=True) if name in chosen]

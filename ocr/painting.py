@@ -286,8 +286,8 @@ def _structure(random: np.random.Generator, ground: np.ndarray, contrast: float)
         return ground - depth * (np.sin((x + y) / random.uniform(0.5, 4)) > 0)
     if roll < 0.7:
         grain = random.random((height // 2 + 1, width // 2 + 1), dtype=np.float32)
-        grain = cv2.GaussianBlur(grain, (0, 0), random.uniform(0.5, 2))
-        return ground - 2 * depth * cv2.resize(grain, (width, height))
+        smooth = cv2.GaussianBlur(grain, (0, 0), random.uniform(0.5, 2))
+        return ground - 2 * depth * np.asarray(cv2.resize(smooth, (width, height)))
     things = np.zeros_like(ground)
     for _ in range(int(random.integers(1, 5))):
         ends = random.integers(0, [width, height, width, height]).tolist()

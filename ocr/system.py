@@ -39,7 +39,7 @@ def fold_case(log_probs: torch.Tensor, charset: Charset) -> torch.Tensor:
 _SHARE, _FIRST_SHARES = 1e-3, 9.0  # of the mean of weights that the last step has; more in the first steps
 
 
-def _follow(averaged: tuple[torch.Tensor, ...], current: tuple[torch.Tensor, ...], steps: Any) -> None:
+def _follow(averaged: Any, current: Any, steps: Any) -> None:
     """Move the mean of the weights of all steps, of which the last count most, towards those of this one."""
     if averaged[0].is_floating_point():
         torch._foreach_lerp_(averaged, current, max(_SHARE, _FIRST_SHARES / (10 + int(steps))))

@@ -37,9 +37,9 @@ class OcrConfig(RecognizerConfig, TrainConfig):
     data: tuple[Path, ...]
     """Folders with labels.tsv, or LMDB folders; one named twice is drawn twice as often."""
     val_last: tuple[str, ...] = ()
-    """What of each folder is val and never trained on: its last rows or groups, as 300rows or 40groups. A
-    group is the part of a file name before the last underscore. By default a tenth of the rows, and
-    none where there is a --val."""
+    """What of each folder is val and never trained on: its last rows or groups, as 300rows or 40groups, or a
+    fold of the groups, as 2of5groups. A group is the part of a file name before the last underscore. By
+    default a tenth of the rows, and none where there is a --val."""
     val: tuple[Path, ...] = ()
     """Folders that are val as a whole. Scores of val are means over the folders."""
     labelled: int = 0

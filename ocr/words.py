@@ -43,7 +43,7 @@ def find_words(reading: Reading, crop: np.ndarray) -> list[Span]:
     if not words:
         return []
     _, ink = cv2.threshold(crop, 0, 255, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
-    empty = ~ink.any(axis=0)
+    empty = ink.max(axis=0) == 0
     found = []
     start = _gap(empty, -1, words[0][0][0])[1]
     for i, (text, places) in enumerate(zip(texts, words, strict=True)):

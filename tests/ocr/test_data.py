@@ -32,8 +32,20 @@ def test_reads_all_rows_and_parts_by_rows_or_groups(lines):
     last, first = read_lines(lines, "3groups"), read_lines(lines, "3groups", first=True)
     assert [len(last), len(first)] == [18, 42]
     assert {line.source.name[:3] for line in last} == {"007", "008", "009"}
-    with pytest.raises(UsageError, match="as 300rows or 40groups"):
-        read_lines(lines, "a tenth")
+    for wrong in ("a tenth", "3of2groups", "0of2groups", "1of0groups", "1of2rows"):
+        with pytest.raises(UsageError, match="as 300rows, 40groups or 2of5groups"):
+            read_lines(lines, wrong)
+
+
+def test_folds_hold_each_group_once(lines):
+    folds = [{line.source.name for line in read_lines(lines, f"{k}of3groups")} for k in (1, 2, 3)]
+    everything = {line.source.name for line in read_lines(lines)}
+    assert sum(map(len, folds)) == len(everything)
+    assert set().union(*folds) == everything
+    groups = [{name[:3] for name in fold} for fold in folds]
+    assert sum(map(len, groups)) == 10
+    others = {line.source.name for line in read_lines(lines, "2of3groups", first=True)}
+    assert others == everything - folds[1]
 
 
 @pytest.mark.parametrize(
