@@ -190,6 +190,14 @@ class TrainingSystem(pl.LightningModule):
         """Start the epoch's mean loss."""
         self._losses: list[torch.Tensor] = []
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip by the norm. Lightning's own way refuses fused optimizers, for the sake of fp16's scaling."""
+        if gradient_clip_val:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
     def on_train_epoch_end(self) -> None:
         """The epoch's mean loss over all processes."""
         self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / rank_and_world()[1])
@@ -200,7 +208,8 @@ def one_cycle(parameters: Any, config: TrainConfig, trainer: pl.Trainer) -> dict
 
     A group of parameters with its own `lr` has its peak there.
     """
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    rates = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    optimizer = torch.optim.AdamW(parameters, **rates, fused=True)
     # trainer.estimated_stepping_batches would draw the first batches before a checkpoint has set the epoch
     loader: Any = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
     steps = max(2, config.epochs * len(loader))

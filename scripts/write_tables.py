@@ -42,6 +42,7 @@ HEADINGS = {
     "cold_over_imports.ratio": "cold start over importing torch and timm",
     "concepts_cost": "share of time that concepts cost",
     "exact": "exact %",
+    "feeding_over_lstm.ratio": "words/s of training with input feeding over a bare LSTM",
     "folder_over_encoder.ratio": "images/s over the bare encoder",
     "mae": "MAE",
     "mape": "MAPE %",
