@@ -5,12 +5,15 @@
 Without --model it measures an untrained model of the flags' sizes over the default encoder; its captions then
 have the full length.
 
+- `folder_over_torch_bf16`, `folder_over_torch_fp32`: images/s of captioning a folder (beam 3) on the engine
+  over those on torch in that precision. Bars: 1.4 and 2.5.
+- `cold_cpu_over_imports`: user and system CPU time of `scripts/caption.py` on one picture over those of
+  `python -c "import torch, timm"`; `cold_memory_mib` is the highest memory of the script. Bars: at most 0.35
+  and 400.
 - `folder_over_encoder`: images/s of captioning a folder (beam 3) over those of the bare encoder; pictures are
   read from disk in both, with the same batch, threads and precision. Bar: 0.8.
 - `batched_over_single`: images/s of beam search (beam 3) on 32 pictures at a time over one at a time, from
   features on; `captioned_batched_over_single` is the same with the encoder in both. Bar: 4.
-- `cold_over_imports`: wall time of `scripts/caption.py` on one picture over `python -c "import torch, timm"`.
-  Bar: 2.
 - `training_over_lstm`: words/s of a training step of the decoder and its loss, from what was seen on, over
   those of a plain `torch.nn.LSTM` with embedding and classifier of the same sizes, no attention. Bar: 0.5.
 - `reward_share`: share of a self-critical step, its backward pass and update included, that the rewards take.
@@ -24,7 +27,6 @@ have the full length.
 
 import copy
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,7 +37,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from timing import ratios, resident
+from timing import cold, ratios, resident
 from torch import nn
 from torch.nn import functional as F
 
@@ -46,6 +48,7 @@ from captioning.model import DECODERS, CaptionModel, DecoderConfig, DecoderKind,
 from captioning.self_critical import SelfCriticalSystem
 from common.cli import command_line, run
 from common.encoder import Encoder
+from common.export import export
 from common.features import FeatureStore
 from common.images import read_batches
 from common.search import beam_search
@@ -93,7 +96,7 @@ def make_pictures(folder: Path, count: int) -> list[Path]:
 def encoder_only(captioner: Captioner, paths: list[Path]) -> None:
     """The baseline: read the folder and encode it, no captions."""
     for batch in read_batches(list(paths), captioner.model.encoder.preprocess, 32):
-        captioner.ensemble.encode(batch.images)
+        captioner.ensemble.look(batch.images)
 
 
 def untrained(config: DecoderConfig, words: int, encoder: Encoder) -> CaptionModel:
@@ -109,13 +112,12 @@ def untrained(config: DecoderConfig, words: int, encoder: Encoder) -> CaptionMod
     return model
 
 
-def decode(captioner: Captioner, *each: Seen) -> None:
-    """Beam search from what was seen of N pictures on, one after the other."""
+def decode(captioner: Captioner, *each: Any) -> None:
+    """Beam search from the features of N pictures on, one after the other."""
     decoder = captioner.ensemble
-    with torch.inference_mode():
-        for seen in each:
-            memory = decoder.remember((seen,))
-            beam_search(decoder.step, decoder.init_state(memory), memory, beam_size=3, max_length=21)
+    for features in each:
+        memory, state = decoder.remember((features,))
+        beam_search(decoder.step, state, memory, beam_size=3, max_length=21)
 
 
 def cache_memory(folder: Path, reads: int = 30_000) -> float:
@@ -194,7 +196,7 @@ def reward_share(model: CaptionModel, steps: int) -> float:
     return round(system.reward_seconds / (time.monotonic() - started), 3)
 
 
-def concepts_cost(model: CaptionModel, images: torch.Tensor, repeats: int) -> dict[str, Any]:
+def concepts_cost(model: CaptionModel, images: np.ndarray, repeats: int) -> dict[str, Any]:
     """What concepts add to the time of captioning preprocessed pictures (N, 3, H, W)."""
     captioners = [
         Captioner(
@@ -223,6 +225,7 @@ def measure(config: Config, folder: Path) -> None:
         name = str(folder / "model")
         sizes = DecoderConfig(config.decoder, score=config.score, concepts=config.concepts, tags=config.tags)
         untrained(sizes, config.words, Encoder.pretrained().freeze()).save_pretrained(folder / "model")
+        export(CaptionModel, folder / "model")
     captioner = Captioner.from_pretrained(name)
     result: dict[str, Any] = {
         "model": config.model or "untrained",
@@ -240,32 +243,32 @@ def measure(config: Config, folder: Path) -> None:
         lambda: list(captioner.caption_each(paths)),
         config.repeats,
     )
-    images = torch.stack([captioner.model.encoder.preprocess(p) for p in paths[:32]])
-    (seen,) = captioner.ensemble.encode(images)
-    alone = list(zip(*(field.split(1) for field in seen), strict=True))
+    for precision in ("bf16", "fp32"):
+        other = Captioner.from_pretrained(name, precision=precision, engine="torch")
+        result[f"folder_over_torch_{precision}"] = ratios(
+            lambda other=other: list(other.caption_each(paths)),  # type: ignore[misc]
+            lambda: list(captioner.caption_each(paths)),
+            config.repeats,
+        )
+    images = np.stack([captioner.model.encoder.preprocess(p) for p in paths[:32]])
+    (features,) = captioner.ensemble.look(images)
     result["batched_over_single"] = ratios(
-        lambda: decode(captioner, *(Seen(*row) for row in alone)),
-        lambda: decode(captioner, seen),
+        lambda: decode(captioner, *(features[i : i + 1] for i in range(len(features)))),
+        lambda: decode(captioner, features),
         config.repeats,
     )
     result["captioned_batched_over_single"] = ratios(
-        lambda: [captioner.search(image) for image in images.split(1)],
+        lambda: [captioner.search(image[None]) for image in images],
         lambda: captioner.search(images),
         config.repeats,
     )
     command = [sys.executable, str(SCRIPT), str(paths[0]), "--model", name]
-    cold = ratios(
-        lambda: subprocess.run([sys.executable, "-c", "import torch, timm"], check=True),
-        lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL),
-        config.repeats,
-    )
-    cold["ratio"] = round(1 / cold["ratio"], 3)
-    cold["lowest"], cold["highest"] = round(1 / cold["highest"], 3), round(1 / cold["lowest"], 3)
-    result["cold_over_imports"] = cold
-    result["training_over_lstm"] = training_over_lstm(captioner.model, config.repeats)
-    result["reward_share"] = reward_share(captioner.model, config.repeats)
-    if captioner.model.config.concepts:
-        result |= concepts_cost(captioner.model, images, config.repeats)
+    result |= cold(command, config.repeats)
+    model = CaptionModel.from_pretrained(name)
+    result["training_over_lstm"] = training_over_lstm(model, config.repeats)
+    result["reward_share"] = reward_share(model, config.repeats)
+    if model.config.concepts:
+        result |= concepts_cost(model, images, config.repeats)
     result["cache_memory_gib"] = cache_memory(folder)
     print(json.dumps(result, indent=1))
     if config.report:

@@ -66,7 +66,7 @@ def field(segmenter: Segmenter, paths: list[Path]) -> np.ndarray:
     preprocess = own.fitted(own.width, own.height)  # all of one shape
     total = np.zeros((preprocess.height, preprocess.width))
     for path in paths:
-        image = preprocess(path)[None].requires_grad_()
+        image = torch.from_numpy(preprocess(path))[None].requires_grad_()
         logits = segmenter.model(image)  # 1, K, H / 4, W / 4
         centre = logits[0, :, logits.shape[2] // 2, logits.shape[3] // 2]
         for logit in centre:

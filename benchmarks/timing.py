@@ -1,8 +1,11 @@
 """What benchmarks share: times and memory against a baseline in the same run."""
 
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -46,3 +49,29 @@ def ratios(
 def resident() -> int:
     """Bytes of this process that are in memory (Linux)."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def run_apart(command: Sequence[str]) -> tuple[float, float]:
+    """User and system CPU seconds of a command, and the highest memory of its process in MiB (Unix)."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise subprocess.CalledProcessError(status, command)
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def cold(command: Sequence[str], repeats: int) -> dict[str, object]:
+    """CPU time of a command over that of importing torch and timm, as the median of pairs; its memory."""
+    imports = [sys.executable, "-c", "import torch, timm"]
+    run_apart(imports), run_apart(command)
+    pairs = [(run_apart(imports), run_apart(command)) for _ in range(repeats)]
+    each = [ours[0] / theirs[0] for theirs, ours in pairs]
+    return {
+        "cold_cpu_over_imports": {
+            "ratio": round(statistics.median(each), 3),
+            "lowest": round(min(each), 3),
+            "highest": round(max(each), 3),
+            "seconds": round(statistics.median(ours[0] for _, ours in pairs), 3),
+        },
+        "cold_memory_mib": round(max(ours[1] for _, ours in pairs)),
+    }

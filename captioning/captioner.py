@@ -3,19 +3,22 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-import torch
+import numpy as np
 from typing_extensions import Self, Unpack
 
-from captioning.ensemble import Ensemble
-from captioning.model import AttendingDecoder, CaptionModel
-from common.device import Precision
+from captioning.ensemble import Ensemble, Member
+from captioning.on_graphs import OnGraphs
+from common.engine import Engine, Precision
 from common.errors import ImageError, UsageError
 from common.images import ImageSource, read_batches
 from common.predictor import Predictor, results
 from common.search import Hypothesis, beam_search, reorder, sample
-from common.text import detokenize
+from common.text import BOS, detokenize
+
+if TYPE_CHECKING:
+    from captioning.model import CaptionModel
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class SearchOptions(TypedDict, total=False):
     """How strongly the groups avoid each other's words."""
 
 
-class Captioner(Predictor[CaptionModel]):
+class Captioner(Predictor["CaptionModel | OnGraphs"]):
     """Captions images with a trained model, or with several whose probabilities are averaged.
 
     Args:
@@ -66,17 +69,34 @@ class Captioner(Predictor[CaptionModel]):
         >>> captioner.caption(["photo.jpg"])[0].text  # doctest: +SKIP
     """
 
+    graph_class = OnGraphs
+
     def __init__(
         self,
-        model: CaptionModel | Sequence[CaptionModel],
+        model: "CaptionModel | OnGraphs | Sequence[CaptionModel | OnGraphs]",
         device: str = "auto",
         precision: Precision = "auto",
     ) -> None:
-        models = [model] if isinstance(model, CaptionModel) else list(model)
+        models = list(model) if isinstance(model, Sequence) else [model]
         if not models:
             raise UsageError("no model given")
         super().__init__(models[0], device, precision)
-        self.ensemble = Ensemble(models, self.device, self.precision)
+        self.ensemble = Ensemble([self._member(each) for each in models])
+        self._models = models
+
+    def _member(self, model: "CaptionModel | OnGraphs") -> Member:
+        if isinstance(model, OnGraphs):
+            return model
+        from captioning.on_torch import OnTorch
+
+        return OnTorch(model, self.device, self.precision)
+
+    @classmethod
+    def torch_class(cls) -> "type[CaptionModel]":
+        """See `Predictor.torch_class`."""
+        from captioning.model import CaptionModel
+
+        return CaptionModel
 
     @classmethod
     def from_pretrained(
@@ -85,16 +105,25 @@ class Captioner(Predictor[CaptionModel]):
         device: str = "auto",
         precision: Precision = "auto",
         *,
+        engine: Engine = "auto",
         revision: str | None = None,
     ) -> Self:
-        """Load a bundled model, a model or run folder, or `hub:user/name`; or a list of these.
+        """As `Predictor.from_pretrained`; `name` may be a list of models, which then run on one engine.
 
         Raises:
             ModelError: one of them cannot be loaded.
             UsageError: models that do not go together.
         """
-        names = [name] if isinstance(name, str | Path) else name
-        return cls([CaptionModel.from_pretrained(n, revision=revision) for n in names], device, precision)
+        names = [name] if isinstance(name, str | Path) else list(name)
+        models = [cls.load(n, device, precision, engine, revision) for n in names]
+        if len({isinstance(model, OnGraphs) for model in models}) > 1:  # some have graphs, some have none
+            models = [cls.load(n, device, precision, "torch", revision) for n in names]
+        return cls(models, device, precision)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of all models."""
+        return sum(Predictor(model).parameters for model in self._models)
 
     def caption(
         self,
@@ -135,17 +164,16 @@ class Captioner(Predictor[CaptionModel]):
             for index in sorted(captions):
                 yield captions[index]
 
-    def search(self, images: torch.Tensor, **options: Unpack[SearchOptions]) -> list[Caption]:
+    def search(self, images: np.ndarray, **options: Unpack[SearchOptions]) -> list[Caption]:
         """Beam search for preprocessed images (N, 3, H, W)."""
-        with torch.inference_mode():
-            memory = self.ensemble.remember(self.ensemble.encode(images))
-            found = beam_search(
-                self.ensemble.step,
-                self.ensemble.init_state(memory),
-                memory,
-                max_length=self.ensemble.max_length + 1,
-                **{"beam_size": 3, "no_repeat_ngram": 2, **options},  # type: ignore[arg-type]
-            )
+        memory, state = self.ensemble.remember(self.ensemble.look(images))
+        found = beam_search(
+            self.ensemble.step,
+            state,
+            memory,
+            max_length=self.ensemble.max_length + 1,
+            **{"beam_size": 3, "no_repeat_ngram": 2, **options},  # type: ignore[arg-type]
+        )
         captions = [[self._caption(hypothesis) for hypothesis in image] for image in found]
         return [Caption(c[0].text, c[0].tokens, c[0].log_prob, c[0].score, tuple(c[1:])) for c in captions]
 
@@ -160,47 +188,74 @@ class Captioner(Predictor[CaptionModel]):
         seed: int = 0,
     ) -> list[Caption]:
         """Draw `count` captions of one image at random; see `common.search.sample`. Raises ImageError."""
-        with torch.inference_mode():
-            pixels = self.model.encoder.preprocess(image).unsqueeze(0)
-            memory = self.ensemble.remember(self.ensemble.encode(pixels))
-            rows = torch.zeros(count, dtype=torch.long, device=self.device)
-            found = sample(
-                self.ensemble.step,
-                reorder(self.ensemble.init_state(memory), rows),
-                memory,
-                max_length=self.ensemble.max_length + 1,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                generator=torch.Generator(self.device).manual_seed(seed),
-            )
+        pixels = self.model.encoder.preprocess(image)[None]
+        memory, state = self.ensemble.remember(self.ensemble.look(pixels))
+        found = sample(
+            self.ensemble.step,
+            reorder(state, np.zeros(count, int)),
+            memory,
+            max_length=self.ensemble.max_length + 1,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            generator=np.random.default_rng(seed),
+        )
         return [self._caption(hypothesis) for hypothesis in found]
 
-    def attention(self, image: ImageSource, caption: Caption) -> torch.Tensor:
+    def attention(self, image: ImageSource, caption: Caption) -> np.ndarray:
         """Which places each word of `caption` came from: (words, H, W), each map summing to 1.
 
         The caption need not be the model's own. Of several models the mean over those that have attention.
-        See `captioning.model.AttendingDecoder.sources`.
+        See `sources`.
 
         Raises:
             ImageError: the image cannot be read.
             ValueError: no model's decoder has attention.
         """
         height, width = self.model.encoder.grid
-        pixels = self.model.encoder.preprocess(image).unsqueeze(0)
+        pixels = self.model.encoder.preprocess(image)[None]
         ids = self.model.vocabulary.encode(caption.tokens)
-        with torch.inference_mode():
-            memory = self.ensemble.remember(self.ensemble.encode(pixels))
-            maps = [
-                decoder.sources(each, ids, among=height * width).float().cpu()  # without the concepts
-                for decoder, each in zip(self.ensemble.decoders, memory, strict=True)
-                if isinstance(decoder, AttendingDecoder)
-            ]
+        memories, states = self.ensemble.remember(self.ensemble.look(pixels))
+        maps = [
+            sources(member, memory, state, ids, among=height * width)  # without the concepts
+            for member, memory, state in zip(self.ensemble.members, memories, states, strict=True)
+            if member.config.decoder != "show_tell"
+        ]
         if not maps:
             raise ValueError(f"decoder {self.model.config.decoder!r} has no attention; use show_attend_tell")
-        mean = torch.stack(maps).mean(dim=0)
-        return mean.view(len(ids), height, width)  # words, L -> words, H, W
+        return np.mean(maps, axis=0).reshape(len(ids), height, width)  # words, L -> words, H, W
 
     def _caption(self, hypothesis: Hypothesis) -> Caption:
         words = tuple(self.model.vocabulary.decode(hypothesis.tokens))
         return Caption(detokenize(words), words, hypothesis.log_prob, hypothesis.score)
+
+
+def sources(
+    member: Member, memory: Any, state: Any, tokens: Sequence[int], among: int | None = None
+) -> np.ndarray:
+    """Which place each word of one image's caption came from: (T, L + M), each row summing to 1.
+
+    The attention tells where the decoder looked before it chose a word; this also asks which of the places,
+    looked at alone, would have made it choose that word: attention times the word's probability given the
+    place, normalised (Shankar and Sarawagi 2019, "Posterior attention models for sequence to sequence
+    learning", eq. 5).
+
+    Args:
+        member: a decoder with attention.
+        memory: of one image.
+        state: its first state.
+        tokens: the caption's words.
+        among: ask so many of the places, the first ones; L leaves the concepts out. None asks all.
+    """
+    grid, keys, *others = memory
+    places = grid.shape[1]
+    rows = np.zeros(places, int)
+    alone = (grid[0][:, None], keys[0][:, None], *reorder(tuple(others), rows))  # as `places` images
+    found = np.zeros((len(tokens), places), np.float32)
+    for t, (before, word) in enumerate(zip([BOS, *tokens], tokens, strict=False)):
+        logits, _, _ = member.step(np.full(places, before), reorder(state, rows), alone)
+        likelihood = (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))[:, word]  # places
+        _, weights, state = member.step(np.array([before]), state, memory)
+        found[t] = np.log(np.maximum(weights[0], 1e-9)) + likelihood
+    found = np.exp(found[:, :among] - found[:, :among].max(axis=1, keepdims=True, initial=-np.inf))
+    return found / found.sum(axis=1, keepdims=True)

@@ -176,10 +176,14 @@ class Classifier(nn.Module):
     def forward(self, features: torch.Tensor, grid: tuple[int, int]) -> Seen:
         """features (N, L, C) of a grid (H, W) -> what the decoder is given."""
         if not self.concepts:
-            none = features.new_zeros(len(features), 0)
+            none = features.new_zeros(features.shape[0], 0)
             return Seen(features, none.long(), none)
         with torch.no_grad():
-            scores, words = self.scores(features, grid).topk(min(self.concepts, self.size))
+            scores = self.scores(features, grid)
+            # words of one class are equally sure: the more frequent one comes first, on every engine
+            earlier = 1 - 2e-7 * torch.arange(self.size, device=scores.device)
+            words = (scores * earlier).topk(min(self.concepts, self.size)).indices
+            scores = scores.gather(1, words)
         missing = (0, self.concepts - words.shape[1])
         # without a score a place among the first says nothing: such words would be any
         words = words.masked_fill(scores <= 0, PAD)
@@ -227,7 +231,7 @@ class Classifier(nn.Module):
         local = F.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)
         local = local.softmax(dim=1).amax(dim=(2, 3))
         each = torch.sqrt(classes.softmax(dim=-1) * local)  # N, classes
-        scores = each.new_zeros(len(each), self.size)
+        scores = each.new_zeros(each.shape[0], self.size)
         scores.index_add_(1, self.words.flatten(), each.repeat_interleave(_WORDS, dim=1))
         scores[:, self.tags] = torch.maximum(scores[:, self.tags], tags.sigmoid())
         scores[:, PAD] = 0

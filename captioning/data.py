@@ -184,7 +184,7 @@ class ImageFiles:
 
     def __getitem__(self, row: int) -> torch.Tensor:
         """float32 (3, H, W). Raises ImageError."""
-        return self.preprocess(self.paths[row])
+        return torch.from_numpy(self.preprocess(self.paths[row]))
 
     def errors(self, workers: int) -> dict[int, ImageError]:
         """Read every file once; the position of each that cannot be read, with the reason."""

@@ -1,57 +1,83 @@
-"""Several captioners that speak as one: their probabilities are averaged at every word."""
+"""Several captioners that speak as one: their probabilities are averaged at every word.
 
-import copy
+Notation: N images, R rows (beams or captions), L grid places, M concepts, V words.
+"""
+
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-import torch
+import numpy as np
 
-from captioning.concepts import Seen
-from captioning.model import CaptionModel
-from common.device import autocast
-from common.ensemble import Decoders
+from captioning.config import DecoderConfig
+from common.ensemble import average
 from common.errors import UsageError
+from common.text import Vocabulary
 
 
-class Ensemble(Decoders):
-    """Decoders of one vocabulary, each with its encoder; takes part in a search as a single decoder does.
+class Member(Protocol):
+    """A captioner on the engine or on torch: `captioning.on_graphs`, `captioning.on_torch`."""
+
+    encoder: Any
+    config: DecoderConfig
+    vocabulary: Vocabulary
+    max_length: int
+
+    @property
+    def encoder_key(self) -> str:
+        """The same for members whose features are the same."""
+
+    def look(self, images: np.ndarray) -> Any:
+        """Preprocessed images (N, 3, H, W) -> features (N, L, C)."""
+
+    def remember(self, features: Any) -> tuple[Any, Any]:
+        """features -> memory and first state."""
+
+    def step(self, tokens: np.ndarray, state: Any, memory: Any) -> tuple[np.ndarray, np.ndarray, Any]:
+        """tokens (R,) -> logits (R, V), attention (R, L + M), state."""
+
+
+class Ensemble:
+    """Members of one vocabulary, each with its encoder; takes part in a search as a single decoder does.
 
     Args:
-        models: at least one; the same words and the same preprocessing.
-        device: where they run.
-        precision: bf16 or fp32.
+        members: at least one; the same words and the same preprocessing.
 
     Raises:
-        UsageError: models that do not go together.
+        UsageError: members that do not go together.
     """
 
-    def __init__(self, models: Sequence[CaptionModel], device: torch.device, precision: Any) -> None:
-        self.models = [model.eval().to(device) for model in models]
-        first = self.models[0]
-        for model in self.models[1:]:
-            if model.vocabulary.to_list() != first.vocabulary.to_list():
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = list(members)
+        first = self.members[0]
+        for member in self.members[1:]:
+            if member.vocabulary.to_list() != first.vocabulary.to_list():
                 raise UsageError(
                     "the models of an ensemble must have the same words; train them on the same data"
                 )
-            if model.encoder.preprocess != first.encoder.preprocess:
+            if member.encoder.preprocess != first.encoder.preprocess:
                 raise UsageError("the models of an ensemble must see pictures of the same size and scale")
-        self.device, self.precision = device, precision
-        self.max_length = max(model.max_length for model in self.models)
-        for model in self.models:
-            model.encoder.to(memory_format=torch.channels_last)
-        # models with the same encoder share its features
-        prints = [model.encoder.fingerprint() if len(models) > 1 else "" for model in self.models]
-        self._encoder = [prints.index(fingerprint) for fingerprint in prints]
-        # copies that compute in the target precision throughout save autocast's conversions at every step
-        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        super().__init__([copy.deepcopy(model.decoder).to(self.dtype) for model in self.models])
+        self.max_length = max(member.max_length for member in self.members)
+        # members with the same encoder share its features
+        keys = [member.encoder_key if len(self.members) > 1 else "" for member in self.members]
+        self._encoder = [keys.index(key) for key in keys]
 
-    def encode(self, images: torch.Tensor) -> tuple[Seen, ...]:
-        """Preprocessed images (N, 3, H, W) -> what each decoder attends to."""
-        images = images.to(self.device)
-        found: dict[int, torch.Tensor] = {}
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            for i in self._encoder:
-                if i not in found:
-                    found[i] = self.models[i].encoder.places(images).to(self.dtype)
-        return tuple(model.see(found[i]) for model, i in zip(self.models, self._encoder, strict=True))
+    def look(self, images: np.ndarray) -> tuple[Any, ...]:
+        """Preprocessed images (N, 3, H, W) -> the features of each member."""
+        found: dict[int, Any] = {}
+        for i in self._encoder:
+            if i not in found:
+                found[i] = self.members[i].look(images)
+        return tuple(found[i] for i in self._encoder)
+
+    def remember(self, features: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The memories and first states of all members."""
+        pairs = [member.remember(each) for member, each in zip(self.members, features, strict=True)]
+        return tuple(memory for memory, _ in pairs), tuple(state for _, state in pairs)
+
+    def step(
+        self, tokens: np.ndarray, state: Sequence[Any], memory: Sequence[Any]
+    ) -> tuple[np.ndarray, tuple[Any, ...]]:
+        """tokens (R,) -> logits (R, V) of one member, or the logarithm of all members' mean probability."""
+        stepped = [m.step(tokens, s, each) for m, s, each in zip(self.members, state, memory, strict=True)]
+        states = tuple(after for _, _, after in stepped)
+        return average([logits for logits, _, _ in stepped]), states

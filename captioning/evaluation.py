@@ -11,7 +11,6 @@ from captioning.metrics import CiderD, evaluate_captions, extra_metrics
 from common.errors import ImageError, UsageError
 from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
 from common.files import check_folder
-from common.pretrained import parameter_count
 from common.text import tokenize
 
 
@@ -81,7 +80,7 @@ def evaluate(config: EvaluationConfig) -> int:
         "model": " ".join(config.model),
         "decoder": captioner.model.config.decoder,
         "cell": captioner.model.config.cell,
-        "parameters": sum(parameter_count(model) for model in captioner.ensemble.models),
+        "parameters": captioner.parameters,
         "beam_size": config.beam_size,
         "length_penalty": config.length_penalty,
         "no_repeat_ngram": config.no_repeat_ngram,

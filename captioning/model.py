@@ -4,64 +4,23 @@ Notation: N images, K captions or beams an image, R = N * K rows, T time steps, 
 M concepts an image, C encoder channels, G grid size, D hidden size, E embedding size, V words.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
+from dataclasses import asdict
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from captioning.concepts import Classifier, Seen, plurals
+from captioning.config import Architecture, DecoderConfig, DecoderKind
 from common.attention import AdditiveAttention, DotAttention
 from common.encoder import Encoder
-from common.images import Preprocess
 from common.loss import output_loss
 from common.pretrained import PretrainedModel
-from common.recurrent import CellKind, CellState, Layer, RecurrentCell, open_forget_gate
-from common.schema import Range, checked
+from common.recurrent import CellState, Layer, RecurrentCell, open_forget_gate
+from common.schema import checked
 from common.search import reorder
 from common.text import BOS, PAD, Vocabulary
-
-DecoderKind = Literal["show_attend_tell", "show_tell", "att2in", "updown", "between"]
-ScoreKind = Literal["additive", "dot"]
-
-
-@dataclass(frozen=True)
-class DecoderConfig:
-    """Sizes of a decoder."""
-
-    decoder: DecoderKind = "show_attend_tell"
-    """show_attend_tell, att2in, updown and between look at places of the image for each word; show_tell sees
-    it once, at the start. between is the fastest to train."""
-    cell: CellKind = "lstm"
-    """lstm, gru or rnn."""
-    hidden_size: Annotated[int, Range(1, 65_536)] = 512
-    """Units of the RNN."""
-    embedding_size: Annotated[int, Range(1, 65_536)] = 256
-    """Units of a word."""
-    grid_size: Annotated[int, Range(1, 65_536)] = 512
-    """Units of a place of the grid."""
-    attention_size: Annotated[int, Range(1, 65_536)] = 256
-    """Units of the attention."""
-    dropout: Annotated[float, Range(0, 1)] = 0.5
-    """On words, grid and output."""
-    score: ScoreKind = "additive"
-    """How attention compares: additive (Bahdanau), or dot (Luong), which is faster."""
-    concepts: Annotated[int, Range(0, 1000)] = 16
-    """Words that the encoder's classifier gives each image, to attend to and to copy; 0 is without. Only
-    encoders from a weights package have a classifier."""
-    tags: Annotated[int, Range(0, 1_000_000)] = 600
-    """With concepts: so many of the words that captions say most often are recognised besides its classes."""
-
-
-@dataclass(frozen=True)
-class _Architecture:
-    encoder: str
-    preprocess: Preprocess
-    decoder: DecoderConfig
-    max_length: Annotated[int, Range(1, 1000)]
-    vocabulary: list[str]
 
 
 class Memory(NamedTuple):
@@ -123,7 +82,7 @@ class Decoder(nn.Module):
         """What every step looks at, from what was seen of N images."""
         grid = torch.relu(self.norm(self.project(seen.grid)))  # N, L, C -> N, L, G
         start = grid.mean(dim=1)
-        copies = grid.new_zeros(len(grid), 0, self.embedding.embedding_dim)
+        copies = grid.new_zeros(grid.shape[0], 0, self.embedding.embedding_dim)
         words = torch.cat([seen.words, self.plurals[seen.words]], dim=1)
         if self.concepts:
             scores = seen.scores.to(grid.dtype)[..., None]  # N, M, 1
@@ -200,9 +159,16 @@ class Decoder(nn.Module):
 
         Rows of the same image stand together; `memory` holds each image once.
         """
-        output, state, _ = self.advance(self.embed(tokens), state, memory)
-        output = self.dropout(output).unflatten(0, (len(memory.grid), -1))  # R, E -> N, K, E
-        return self.logits(output, memory), state
+        logits, _, state = self.look_and_step(tokens, state, memory)
+        return logits, state
+
+    def look_and_step(
+        self, tokens: torch.Tensor, state: Any, memory: Memory
+    ) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        """As `step`, with the attention: tokens (R,) -> logits (R, V), attention (R, L + M), state."""
+        output, state, weights = self.advance(self.embed(tokens), state, memory)
+        output = self.dropout(output).unflatten(0, (memory.grid.shape[0], -1))  # R, E -> N, K, E
+        return self.logits(output, memory), weights, state
 
     def forward(
         self, seen: Seen, tokens: torch.Tensor, sampled: float = 0.0
@@ -277,36 +243,6 @@ class AttendingDecoder(Decoder):
     def keys(self, grid: torch.Tensor) -> torch.Tensor:
         """See `Decoder.keys`."""
         return self.attention.keys(grid)
-
-    def sources(self, memory: Memory, tokens: Sequence[int], among: int | None = None) -> torch.Tensor:
-        """Which place each word of one image's caption came from: (T, L + M), each row summing to 1.
-
-        The attention tells where the decoder looked before it chose a word; this also asks which of the
-        places, looked at alone, would have made it choose that word: attention times the word's probability
-        given the place, normalised (Shankar and Sarawagi 2019, "Posterior attention models for sequence to
-        sequence learning", eq. 5).
-
-        Args:
-            memory: of one image.
-            tokens: the caption's words.
-            among: ask so many of the places, the first ones; L leaves the concepts out. None asks all.
-        """
-        places = memory.grid.shape[1]
-        alone = Memory(
-            memory.grid[0][:, None],
-            memory.keys[0][:, None],
-            *(field.expand(places, *field.shape[1:]) for field in memory[2:]),
-        )
-        state = self.init_state(memory)
-        rows = torch.zeros(places, dtype=torch.long, device=memory.grid.device)
-        found = []
-        for before, word in zip([BOS, *tokens], tokens, strict=False):
-            token = torch.tensor([before], device=memory.grid.device)
-            logits, _ = self.step(token.expand(places), reorder(state, rows), alone)
-            likelihood = logits.float().log_softmax(dim=-1)[:, word]  # places
-            _, state, weights = self.advance(self.embed(token), state, memory)
-            found.append((weights[0].float().clamp(min=1e-9).log() + likelihood)[:among].softmax(dim=0))
-        return torch.stack(found) if found else memory.grid.new_zeros(0, places)[:, :among]
 
 
 class ShowAttendTell(AttendingDecoder):
@@ -425,8 +361,9 @@ class UpDown(TwoLayers):
         self, embedded: torch.Tensor, state: UpDownState, memory: Memory
     ) -> tuple[torch.Tensor, UpDownState, torch.Tensor]:
         """See `Decoder.advance`."""
-        rows = len(embedded) // len(memory.grid)
-        mean = memory.start[:, : memory.grid.shape[-1]].repeat_interleave(rows, dim=0)  # N, G -> R, G
+        mean = memory.start[:, : memory.grid.shape[-1]]
+        rows = embedded.shape[0] // mean.shape[0]
+        mean = mean[:, None].expand(-1, rows, -1).flatten(0, 1)  # N, G -> R, G
         looking = self.cell(torch.cat([state.speaking.hidden, mean, embedded], dim=-1), state.looking)
         context, weights = self.attention(looking.hidden, memory.grid, memory.keys)
         speaking = self.speaker(torch.cat([context, looking.hidden], dim=-1), state.speaking)
@@ -466,7 +403,7 @@ class Between(TwoLayers):
         """All steps at once: embedded (R, T, E) -> output (R, T, E), last state, attention (R, T, L + M)."""
         rows, steps = embedded.shape[:2]
         mean = self.mean(memory.start[:, : memory.grid.shape[-1]])  # N, E
-        embedded = embedded + mean.repeat_interleave(rows // len(mean), dim=0)[:, None]
+        embedded = (embedded.unflatten(0, (mean.shape[0], -1)) + mean[:, None, None]).flatten(0, 1)
         looking, first = self.cell(embedded, state.looking)
         context, weights = self.attention(looking.flatten(0, 1), memory.grid, memory.keys)
         context, weights = (x.unflatten(0, (rows, steps)) for x in (context, weights))
@@ -511,6 +448,7 @@ class CaptionModel(PretrainedModel):
 
     task = "captioning"
     pipeline_tag = "image-to-text"
+    has_graphs = True
 
     def __init__(
         self, encoder: Encoder, config: DecoderConfig, vocabulary: Vocabulary, max_length: int
@@ -578,6 +516,16 @@ class CaptionModel(PretrainedModel):
         """features (N, L, C) of the encoder -> what the decoder attends to."""
         return self.classifier(features, self.encoder.grid)
 
+    def graphs(self) -> dict[str, Any]:
+        """See `PretrainedModel.graphs`."""
+        from captioning.export import graphs
+
+        return graphs(self)
+
+    def graph_facts(self) -> dict[str, Any]:
+        """See `PretrainedModel.graph_facts`."""
+        return {**super().graph_facts(), "grid": list(self.encoder.grid)}
+
     def architecture(self) -> dict[str, Any]:
         """See `PretrainedModel.architecture`."""
         return {
@@ -591,6 +539,6 @@ class CaptionModel(PretrainedModel):
     @classmethod
     def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
         """See `PretrainedModel.from_architecture`."""
-        built: _Architecture = checked(_Architecture, values, "architecture")
+        built: Architecture = checked(Architecture, values, "architecture")
         encoder = Encoder(built.encoder).with_preprocess(built.preprocess).freeze()
         return cls(encoder, built.decoder, Vocabulary(built.vocabulary), built.max_length)

@@ -10,7 +10,8 @@ from captioning.data import CaptionBatch, CaptionedImage
 from captioning.metrics import CiderD
 from captioning.system import CaptioningSystem
 from common.distributed import global_sum, rank_and_world
-from common.search import reorder, sample
+from common.sampling import Choose, draw
+from common.search import reorder
 from common.text import BOS, EOS, PAD, tokenize
 
 Baseline = Literal["mean", "greedy"]
@@ -71,9 +72,9 @@ class SelfCriticalSystem(CaptioningSystem):
             rows = torch.arange(images, device=seen.grid.device).repeat_interleave(count)
             state = reorder(self.decoder.init_state(memory), rows)
             self._everyone = self.draws(images, seen.grid.device)
-            drawn = self._draw(state, memory, 1.0)
+            drawn = self._draw(state, memory, self._choose)
             if self.baseline == "greedy":
-                greedy = self._draw(self.decoder.init_state(memory), memory, 0.0)
+                greedy = self._draw(self.decoder.init_state(memory), memory, None)
         judged = time.monotonic()
         ids = [image for image in batch.image_ids for _ in range(count)]
         rewards = self._rewards(ids, drawn).view(images, count)
@@ -101,6 +102,8 @@ class SelfCriticalSystem(CaptioningSystem):
 
     def _choose(self, probabilities: torch.Tensor) -> torch.Tensor:
         """probabilities (N*K, V) -> words (N*K,) that do not depend on the process that holds an image."""
+        if rank_and_world()[1] == 1:
+            return torch.multinomial(probabilities, 1).squeeze(-1)
         images, mine, generator = self._everyone
         captions = probabilities.unflatten(0, (-1, self.samples))  # N, K, V
         whole = captions.new_ones(images, *captions.shape[1:])
@@ -108,16 +111,9 @@ class SelfCriticalSystem(CaptioningSystem):
         words = torch.multinomial(whole.flatten(0, 1), 1, generator=generator)
         return words.view(images, -1)[mine].flatten()
 
-    def _draw(self, state: Any, memory: Any, temperature: float) -> list[list[int]]:
+    def _draw(self, state: Any, memory: Any, choose: Choose | None) -> list[list[int]]:
         """One caption a row of the state, as ids, with the end where it was said."""
-        found = sample(
-            self.decoder.step,
-            state,
-            memory,
-            max_length=self.max_length + 1,
-            temperature=temperature,
-            choose=self._choose if rank_and_world()[1] > 1 else None,
-        )
+        found = draw(self.decoder.step, state, memory, max_length=self.max_length + 1, choose=choose)
         return [[*h.tokens, *([EOS] if h.finished else [])] for h in found]
 
     def _rewards(self, image_ids: Sequence[int | str], captions: Sequence[Sequence[int]]) -> torch.Tensor:

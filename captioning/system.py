@@ -12,7 +12,7 @@ from captioning.data import CaptionBatch, CaptionDataset, CaptionedImage
 from captioning.metrics import evaluate_captions
 from captioning.model import CaptionModel
 from common.distributed import epochs_trained, gather
-from common.search import sample
+from common.sampling import draw
 from common.text import PAD, UNK, tokenize
 from common.training import TrainConfig, TrainingSystem, one_cycle
 
@@ -149,13 +149,8 @@ class CaptioningSystem(TrainingSystem):
     def validation_step(self, batch: CaptionBatch, batch_index: int) -> None:
         """Caption each image."""
         memory = self.decoder.remember(self.see(self.features(batch)))
-        found = sample(
-            self.decoder.step,
-            self.decoder.init_state(memory),
-            memory,
-            max_length=self.max_length + 1,
-            temperature=0,
-        )
+        state = self.decoder.init_state(memory)
+        found = draw(self.decoder.step, state, memory, max_length=self.max_length + 1)
         for image_id, hypothesis in zip(batch.image_ids, found, strict=True):
             self._captions.append((image_id, self.vocabulary.decode(hypothesis.tokens)))
 

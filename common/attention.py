@@ -42,7 +42,7 @@ class _Attention(nn.Module):
 
         Where `real` (N, L) is False there is padding, which gets no weight; None is without padding.
         """
-        queries = self.query(query).unflatten(0, (len(grid), -1))  # N*K, A -> N, K, A
+        queries = self.query(query).unflatten(0, (grid.shape[0], -1))  # N*K, A -> N, K, A
         scores = self.scores(queries, keys).float()
         if real is not None:
             scores = scores.masked_fill(~real[:, None], -torch.inf)

@@ -4,9 +4,8 @@ from typing import Literal
 
 import torch
 
+from common.engine import Precision
 from common.errors import UsageError
-
-Precision = Literal["auto", "bf16", "fp32"]
 
 
 def pick_device(name: str = "auto") -> torch.device:

@@ -2,12 +2,10 @@
 
 import textwrap
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
@@ -23,7 +21,7 @@ def plain(text: str) -> str:
 
 
 def draw_attention(
-    source: ImageSource, title: str, labels: Sequence[str], maps: torch.Tensor, out: Path
+    source: ImageSource, title: str, labels: Sequence[str], maps: np.ndarray, out: Path
 ) -> None:
     """Write a PNG: the image, then for each label the image under its attention map.
 
@@ -40,7 +38,7 @@ def draw_attention(
     image = load_image(source)
     image.thumbnail((_SIDE, _SIDE))
     panels = [("", np.asarray(image))]
-    panels += [(label, _overlay(image, grid)) for label, grid in zip(labels, maps.numpy(), strict=True)]
+    panels += [(label, _overlay(image, np.asarray(m))) for label, m in zip(labels, maps, strict=True)]
     columns = min(5, len(panels))
     rows = -(-len(panels) // columns)
     height = 2.4 * min(_TALLEST, image.height / image.width) + 0.35
@@ -56,7 +54,7 @@ def draw_attention(
 
 
 def animate_attention(
-    source: ImageSource, title: str, labels: Sequence[str], maps: torch.Tensor, out: Path
+    source: ImageSource, title: str, labels: Sequence[str], maps: np.ndarray, out: Path
 ) -> None:
     """Write an animated GIF: the image, then a frame for each label, the image under its attention map.
 
@@ -69,7 +67,7 @@ def animate_attention(
     end, frames = 0, []
     for label, panel in [
         ("", np.asarray(image)),
-        *zip(labels, map(partial(_overlay, image), maps.numpy()), strict=True),
+        *((label, _overlay(image, np.asarray(m))) for label, m in zip(labels, maps, strict=True)),
     ]:
         end = title.lower().find(label.lower(), end) + len(label) if label else end
         frame = Image.new("RGB", (image.width, image.height + 22 * len(lines) + 8), "white")

@@ -5,9 +5,20 @@ Notation: R rows (beams or sequences), V words.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+def average(each: Sequence[np.ndarray]) -> np.ndarray:
+    """Logits (R, V) of several decoders -> the logarithm of their mean probability; of one, its logits."""
+    if len(each) == 1:
+        return each[0]
+    log_probs = [logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) for logits in each]
+    return np.logaddexp.reduce(log_probs, axis=0) - math.log(len(each))
 
 
 class Decoders:
@@ -29,12 +40,9 @@ class Decoders:
         return tuple(d.init_state(m) for d, m in zip(self.decoders, memory, strict=True))
 
     def step(
-        self, tokens: torch.Tensor, state: Sequence[Any], memory: Sequence[Any]
-    ) -> tuple[torch.Tensor, tuple[Any, ...]]:
+        self, tokens: "torch.Tensor", state: Sequence[Any], memory: Sequence[Any]
+    ) -> tuple[np.ndarray, tuple[Any, ...]]:
         """tokens (R,) -> logits (R, V) of one decoder, or the logarithm of all decoders' mean probability."""
         stepped = [d.step(tokens, s, m) for d, s, m in zip(self.decoders, state, memory, strict=True)]
         states = tuple(after for _, after in stepped)
-        if len(stepped) == 1:
-            return stepped[0][0], states
-        each = torch.stack([logits.float().log_softmax(dim=-1) for logits, _ in stepped])
-        return each.logsumexp(dim=0) - math.log(len(stepped)), states
+        return average([logits.float().cpu().numpy() for logits, _ in stepped]), states

@@ -10,7 +10,6 @@ from common.cli import command_line
 from common.errors import VisionError
 from common.files import write_aside
 from common.predictor import Predictor, UseFlags
-from common.pretrained import parameter_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ def facts(config: EvaluationFlags, predictor: Predictor[Any]) -> dict[str, Any]:
         "model": config.model,
         "seed": info.get("seed", ""),
         "minutes": info.get("minutes", ""),
-        "parameters": parameter_count(predictor.model),
+        "parameters": predictor.parameters,
         "data": config.data.resolve().name,
         "split": config.split,
         "precision": predictor.precision,

@@ -264,7 +264,7 @@ def _extend(
                 if not batch.indices:
                     continue
                 with torch.inference_mode(), autocast(device, precision):
-                    grid = encoder.places(batch.images.to(device))
+                    grid = encoder.places(torch.as_tensor(batch.images).to(device))
                 half = grid.to("cpu", torch.float16)
                 if not torch.isfinite(half).all():
                     raise ValueError(f"encoder {encoder.name!r}: features exceed fp16; use another encoder")

@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageOps
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from common.errors import ImageError, UsageError, VisionError
 from common.schema import Range
@@ -40,7 +37,7 @@ IMAGE_SUFFIXES = _UNSUPPORTED | {
 }
 # fmt: on
 """Suffixes of images in folders; also of unsupported formats, so that those files get an error."""
-PIXELS = 4
+PIXELS = 5
 """Version of the pixels: raise it whenever the same file gives other ones, so that cached features are
 computed again."""
 MAX_PIXELS = 89_478_485
@@ -268,15 +265,15 @@ class Preprocess:
     std: tuple[_Spread, _Spread, _Spread]
     interpolation: Literal["nearest", "nearest-exact", "bilinear", "bicubic"] = "bicubic"
 
-    def __call__(self, source: ImageSource) -> torch.Tensor:
+    def __call__(self, source: ImageSource) -> np.ndarray:
         """Return the image as float32 (3, height, width), normalised. Raises ImageError."""
-        return self.batch([source])[0].contiguous()
+        return np.ascontiguousarray(self.batch([source])[0])
 
-    def batch(self, sources: Sequence[ImageSource | np.ndarray]) -> torch.Tensor:
-        """As a call for each, but together: (N, 3, height, width), channels_last.
+    def batch(self, sources: Sequence[ImageSource | np.ndarray]) -> np.ndarray:
+        """As a call for each, but together: (N, 3, height, width), in memory as (N, height, width, 3).
 
-        An image may also be uint8 (H, W, 3), RGB. Normalised in NumPy, as threads call it: torch's own
-        threads would slow the encoder down.
+        An image may also be uint8 (H, W, 3), RGB. NumPy and Pillow start no threads, which would slow the
+        encoder down.
         """
         mean, std = np.array(self.mean), np.array(self.std)
         scale, shift = (np.tile(v, self.width).astype(np.float32) for v in (1 / (255 * std), -mean / std))
@@ -284,21 +281,19 @@ class Preprocess:
         for row, source in zip(pixels, sources, strict=True):
             np.multiply(self._fit(source).reshape(self.height, -1), scale, out=row)
             row += shift
-        return torch.from_numpy(pixels).unflatten(2, (self.width, 3)).permute(0, 3, 1, 2)
+        return pixels.reshape(-1, self.height, self.width, 3).transpose(0, 3, 1, 2)
 
     def _fit(self, source: ImageSource | np.ndarray) -> np.ndarray:
-        """uint8 (height, width, 3). On photos torch's antialiased resize of bytes differs from Pillow's by 1
-        in three values of a thousand; it takes a fifth of the time and starts no threads."""
-        original = source
-        if not isinstance(source, np.ndarray):
-            source = np.asarray(load_image(source, at_least=max(self.height, self.width)))
-        if source.shape[:2] == (self.height, self.width):
-            return source
-        with blamed_on("the picture" if isinstance(original, np.ndarray | Image.Image) else original):
-            pixels = torch.from_numpy(np.require(source, requirements="W")).permute(2, 0, 1)
-            mode = InterpolationMode(self.interpolation)
-            fitted = F.resize(pixels, [self.height, self.width], interpolation=mode, antialias=True)
-            return fitted.permute(1, 2, 0).numpy()
+        """uint8 (height, width, 3)."""
+        with blamed_on("the picture" if isinstance(source, np.ndarray | Image.Image) else source):
+            if isinstance(source, np.ndarray):
+                image = Image.fromarray(source)
+            else:
+                image = load_image(source, at_least=max(self.height, self.width))
+            if image.size != (self.width, self.height):
+                kind = self.interpolation.partition("-")[0].upper()  # Pillow has one kind of nearest
+                image = image.resize((self.width, self.height), Image.Resampling[kind])
+            return np.asarray(image)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `common.schema.checked` is the inverse."""
@@ -311,8 +306,8 @@ class ImageBatch:
 
     indices: list[int]
     """Position of each row of `images` in the sources given."""
-    images: torch.Tensor
-    """float32 (N, 3, H, W), channels_last; N may be 0."""
+    images: np.ndarray
+    """float32 (N, 3, H, W), in memory as (N, H, W, 3); N may be 0."""
     errors: dict[int, ImageError]
     """Position in the sources -> why it was left out."""
 
@@ -334,8 +329,8 @@ def read_batches(
     for start in range(0, len(sources), batch_size):
         batch = dict(enumerate(islice(results, batch_size), start))
         good = {i: pixels for i, pixels in batch.items() if not isinstance(pixels, ImageError)}
-        size = (len(good), 3, preprocess.height, preprocess.width)
-        images = torch.empty(size).contiguous(memory_format=torch.channels_last)
+        size = (len(good), preprocess.height, preprocess.width, 3)
+        images = np.empty(size, np.float32).transpose(0, 3, 1, 2)
         for row, pixels in enumerate(good.values()):
             images[row] = pixels
         errors = {i: error for i, error in batch.items() if isinstance(error, ImageError)}

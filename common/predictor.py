@@ -1,22 +1,24 @@
-"""What the classes that users call have in common: a trained model on a device at a precision."""
+"""What the classes that users call have in common: a trained model, on the engine or on torch."""
 
 import copy
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-import torch
-from torch import nn
 from typing_extensions import Self
 
-from common.device import Precision, pick_device, pick_precision
-from common.errors import VisionError
+from common.engine import Engine, GraphModel, Precision, has_graphs
+from common.errors import ModelError, UsageError, VisionError, VisionWarning
 from common.images import MAX_PIXELS
-from common.pretrained import PretrainedModel
+from common.model_folder import find_folder, read_config
 
-M = TypeVar("M", bound=PretrainedModel)
-N = TypeVar("N", bound=nn.Module)
+if TYPE_CHECKING:
+    from common.pretrained import PretrainedModel
+
+M = TypeVar("M")
+N = TypeVar("N")
 R = TypeVar("R")
 
 
@@ -33,7 +35,10 @@ class UseFlags:
 
 
 class Predictor(Generic[M]):
-    """A trained model on a device at a precision. Subclasses set `model_class` and add what users call.
+    """A trained model, on the engine or on a device of torch. Subclasses add what users call.
+
+    They set `model_class`; where a task runs on the engine, `graph_class`, and then `torch_class` imports the
+    model of torch.
 
     Args:
         model: from training or `from_pretrained` of its class.
@@ -42,14 +47,28 @@ class Predictor(Generic[M]):
     """
 
     model_class: ClassVar[type[Any]]
+    graph_class: ClassVar[type[GraphModel] | None] = None
 
     def __init__(self, model: M, device: str = "auto", precision: Precision = "auto") -> None:
+        self.model: Any = model
+        if isinstance(model, GraphModel):
+            self.precision = model.precision
+            return
+        import torch
+
+        from common.device import pick_device, pick_precision
+
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self.model = model.eval().to(self.device)
-        if model.encoder is not None:
-            model.encoder.to(memory_format=torch.channels_last)
+        self.model.eval().to(self.device)
+        if self.model.encoder is not None:
+            self.model.encoder.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def torch_class(cls) -> "type[PretrainedModel]":
+        """The model of torch."""
+        return cls.model_class
 
     @classmethod
     def from_pretrained(
@@ -58,18 +77,69 @@ class Predictor(Generic[M]):
         device: str = "auto",
         precision: Precision = "auto",
         *,
+        engine: Engine = "auto",
         revision: str | None = None,
     ) -> Self:
         """Load a bundled model, a model or run folder, or `hub:user/name` at a revision.
 
+        Args:
+            name: of the model.
+            device: auto, cpu, or cuda, which needs torch.
+            precision: auto (bf16 where the hardware has it), bf16 or fp32.
+            engine: auto takes the model's graphs where it has them and no GPU is asked for; graph or torch.
+            revision: on the hub.
+
         Raises:
-            ModelError: the model cannot be loaded.
+            ModelError: the model cannot be loaded, or not on this engine.
         """
-        return cls(cls.model_class.from_pretrained(name, revision=revision), device, precision)
+        return cls(cls.load(name, device, precision, engine, revision), device, precision)
+
+    @classmethod
+    def load(
+        cls, name: str | Path, device: str, precision: Precision, engine: Engine, revision: str | None
+    ) -> Any:
+        """The model by itself, as `from_pretrained`: its graphs, or the model of torch."""
+        if engine not in ("auto", "graph", "torch"):
+            raise UsageError(f"engine {engine!r}: expected auto, graph or torch")
+        graphs = cls.graph_class
+        on_graphs = graphs is not None and engine != "torch" and device in ("auto", "cpu")
+        if engine == "graph" and not on_graphs:
+            raise UsageError(
+                f"engine 'graph', device {device!r}: graphs run on the CPU, and not of every task"
+            )
+        if graphs is not None and on_graphs:
+            folder = find_folder(name, graphs.bundled(), revision=revision)
+            config = read_config(folder, graphs.task)
+            if has_graphs(config):
+                return graphs(folder, config, precision)
+            lacks = f"{folder} has no graphs; python scripts/export.py {folder} --out DIR makes them"
+            if engine == "graph":
+                raise ModelError(lacks)
+            kind = cls._import_torch(lacks)
+            warnings.warn(f"{lacks}, and it runs faster, without torch", VisionWarning, stacklevel=3)
+        else:
+            kind = cls._import_torch(f"{name}: on device {device!r} it runs on torch")
+        return kind.from_pretrained(name, revision=revision)
+
+    @classmethod
+    def _import_torch(cls, why: str) -> "type[PretrainedModel]":
+        try:
+            return cls.torch_class()
+        except ModuleNotFoundError as error:
+            raise ModelError(f"{why}; {error.name} is not installed: pip install '.[train]'") from None
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        if isinstance(self.model, GraphModel):
+            return self.model.parameters
+        return sum(parameter.numel() for parameter in self.model.parameters())
 
     def in_precision(self, module: N) -> N:
         """A copy that computes in the target precision throughout, which saves autocast's conversions."""
-        return copy.deepcopy(module).to(self.device, self.dtype)
+        moved: Any = copy.deepcopy(module)
+        moved.to(self.device, self.dtype)
+        return moved
 
 
 def results(found: Iterable[R | VisionError]) -> list[R]:

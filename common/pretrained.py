@@ -1,9 +1,8 @@
 """save_pretrained, from_pretrained, and the bundled models.
 
-A model on disk is a folder: `config.json` (architecture, preprocessing, vocabulary, metrics, data set,
-version), `model.safetensors` and a card, `README.md`. The config holds the SHA-256 of the weights, so that a
-damaged or exchanged file is noticed. A frozen encoder whose weights come from an installed package is not
-stored again: the config names the package and the encoder's fingerprint, which is checked on loading.
+See `common.model_folder`. A frozen encoder whose weights come from an installed package is not stored again:
+the config names the package and the encoder's fingerprint, which is checked on loading. Only a model that is
+exported (`common.export`) holds it too, since it runs where no package of torch is.
 
 A stranger may have made the folder. Before anything is allocated, the config's values are compared with their
 types and ranges, and the names, shapes and types of the tensors with those of the network that it describes.
@@ -11,48 +10,43 @@ types and ranges, and the names, shapes and types of the tensors with those of t
 
 import hashlib
 import json
-import os
 import sys
 from abc import abstractmethod
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from huggingface_hub import EvalResult, ModelCardData, PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import EvalResult, ModelCardData, PyTorchModelHubMixin
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from common.encoder import WEIGHTS_PACKAGES, Encoder
-from common.errors import EncoderWeightsError, ModelError, ModelNotFoundError
-from common.schema import checked
+from common.errors import EncoderWeightsError, ModelError
+from common.model_folder import (
+    CARD,
+    CONFIG,
+    FORMAT,
+    WEIGHTS,
+    bundled_models,
+    find_file,
+    find_folder,
+    read_config,
+)
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-FORMAT = 1
-MAX_BYTES = {CONFIG: 8 * 2**20, WEIGHTS: 2 * 2**30}
-HUB = "hub:"
-"""Stands before a name that is looked for on the hub alone."""
 _FLOATS = {"F32", "F16", "BF16"}
 _STORED = {torch.int64: {"I64"}, torch.int32: {"I32"}, torch.uint8: {"U8"}, torch.bool: {"BOOL"}}
 _SCALE, _LARGE = ".int8_scale", 2**16  # what the scales of a matrix are called, and from how many weights on
 M = TypeVar("M", bound="PretrainedModel")
 
 
-@dataclass(frozen=True)
-class _Reference:
-    """Where the weights of a frozen encoder are."""
-
-    package: str
-    fingerprint: str
-
-
 class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn"):
     """A module that goes to disk and to the Hugging Face hub and comes back.
 
-    Subclasses set `task`, give `architecture()` and `from_architecture()`, and may own an `encoder`.
+    Subclasses set `task`, give `architecture()` and `from_architecture()`, and may own an `encoder`. Those
+    that run on the engine too set `has_graphs` and give `graphs()`.
 
     Attributes:
         info: what the config says beside the architecture: data set, terms, command, seed, metrics.
@@ -61,6 +55,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
     task: ClassVar[str]
     pipeline_tag: ClassVar[str | None] = None
     """What the hub calls such a task, where it has a name for it."""
+    has_graphs: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,9 +78,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
     @classmethod
     def bundled(cls) -> dict[str, Path]:
         """Name -> folder of the bundled models of this task."""
-        package = sys.modules[cls.__module__].__file__
-        folder = Path(str(package)).parent / "pretrained"
-        return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{CONFIG}"))}
+        return bundled_models(str(sys.modules[cls.__module__].__file__))
 
     @classmethod
     def from_pretrained(cls: type[M], pretrained_model_name_or_path: str | Path, **hub: Any) -> M:
@@ -98,31 +91,13 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
             ModelNotFoundError: the name stands for nothing.
             ModelError: the folder is incomplete, altered, of another task or version, or holds a pickle.
         """
-        name = str(pretrained_model_name_or_path)
-        folder = cls.bundled().get(name, Path(name))
-        if name.startswith(HUB) or not folder.exists():
-            names = ", ".join(cls.bundled()) or "none"
-            known = f"the models that come along ({names}), a model folder, a run folder"
-            if not _is_on_hub(name):
-                raise ModelNotFoundError(
-                    f"no model {name!r}: give one of {known}, or {HUB}user/name for one on the hub"
-                )
-            try:
-                on_hub = name.removeprefix(HUB)
-                folder = Path(snapshot_download(on_hub, allow_patterns=[CONFIG, WEIGHTS, CARD], **hub))
-            except Exception as error:  # the hub client raises many kinds; every one means "not to be had"
-                raise ModelNotFoundError(
-                    f"no model {name!r} here or on the hub ({type(error).__name__}): give one of {known}"
-                ) from error
-        for best in ("", "best", "best.old"):  # the last where a run was killed while it exchanged the two
-            if (folder / best / CONFIG).exists():
-                return cls._from_pretrained(model_id=str(folder / best))
+        folder = find_folder(pretrained_model_name_or_path, cls.bundled(), **hub)
         return cls._from_pretrained(model_id=str(folder))
 
     @classmethod
     def _from_pretrained(cls: type[M], *, model_id: str, **_: Any) -> M:
         folder = Path(model_id)
-        config = _read_config(folder, cls.task)
+        config = read_config(folder, cls.task)
         reference = config.get("encoder_weights")
         cls._check_tensors(folder, config["architecture"], reference)
         data = find_file(folder, WEIGHTS).read_bytes()
@@ -224,6 +199,14 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
             json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8"
         )
 
+    def graphs(self) -> dict[str, Any]:
+        """What becomes the graphs of `common.export`, by name. Only where `has_graphs` is set."""
+        raise NotImplementedError
+
+    def graph_facts(self) -> dict[str, Any]:
+        """What users of the graphs must know besides the architecture, as JSON values."""
+        return {"parameters": parameter_count(self)}
+
     def card(self) -> str:
         """A model card from `info`, below the header that the hub reads.
 
@@ -300,60 +283,6 @@ def _check_numbers(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
             f"{folder / WEIGHTS}: {len(wrong)} tensors hold NaN or infinity, first {wrong[0]!r}; "
             "the training diverged: train with a lower --learning-rate"
         )
-
-
-def find_file(folder: Path, name: str) -> Path:
-    """The real path of a file of a model folder, which a stranger may have made.
-
-    Raises:
-        ModelError: it is missing, no file (but a FIFO or a device), a link out of the folder, or larger than
-            `MAX_BYTES`.
-    """
-    file, root = (Path(os.path.realpath(path)) for path in (folder / name, folder))
-    if root.parent.name == "snapshots":  # the hub's cache: its files are links to ../../blobs
-        root = root.parents[1]
-    if not os.path.lexists(folder / name):
-        raise ModelError(f"{folder}: {name} is missing; copy the whole folder again")
-    if not file.is_relative_to(root):
-        raise ModelError(f"{folder / name}: a link out of the folder; put the file itself there")
-    if not file.is_file():
-        raise ModelError(f"{folder / name}: not a file; copy the whole folder again")
-    size = file.stat().st_size
-    if size > MAX_BYTES[name]:
-        raise ModelError(f"{folder / name}: {size:,} bytes, expected at most {MAX_BYTES[name]:,}")
-    return file
-
-
-def _is_on_hub(name: str) -> bool:
-    """Whether the hub may be asked for a name: a typing error in a path never is."""
-    user, _, model = name.removeprefix(HUB).partition("/")
-    if not user or not model or "/" in model or user.startswith("."):
-        return False
-    return name.startswith(HUB) or (user != "runs" and not os.path.lexists(user))
-
-
-def _read_config(folder: Path, task: str) -> dict[str, Any]:
-    """The checked config of a model folder. Raises ModelError."""
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: not a folder; a model is a folder with {CONFIG} and {WEIGHTS}")
-    if not os.path.lexists(folder / WEIGHTS):
-        pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
-        held = f"{pickles[0]} is a pickle and is refused; " if pickles else ""
-        raise ModelError(f"{folder}: {WEIGHTS} is missing; {held}save the model with save_pretrained")
-    try:
-        config: dict[str, Any] = json.loads(find_file(folder, CONFIG).read_text(encoding="utf-8"))
-        found = config["task"], config["format"]
-        _ = config["architecture"], config["weights_sha256"]
-        checked(dict, config["info"], "info")
-        if config.get("encoder_weights") is not None:
-            checked(_Reference, config["encoder_weights"], "encoder_weights")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelError(f"{folder / CONFIG}: not the config of a visionrnn model ({error!r})") from None
-    if found[0] != task:
-        raise ModelError(f"{folder}: a model for {found[0]}, not for {task}")
-    if found[1] != FORMAT:
-        raise ModelError(f"{folder}: format {found[1]}, this version reads {FORMAT}; upgrade visionrnn")
-    return config
 
 
 def parameter_count(model: nn.Module) -> int:

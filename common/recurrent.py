@@ -3,13 +3,13 @@
 Notation: R rows (sequences), T steps, I input size, D hidden size, B directions (1 or 2).
 """
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-CellKind = Literal["lstm", "gru", "rnn"]
+from common.cells import CellKind
 
 
 class CellState(NamedTuple):
@@ -181,7 +181,7 @@ class RecurrentEncoder(nn.Module):
         turned = None
         if lengths is not None and self.bidirectional:  # R, T: within its length, each row from its end
             step = torch.arange(inputs.shape[1], device=inputs.device)
-            turned = (lengths[:, None] - 1 - step) % len(step)
+            turned = (lengths[:, None] - 1 - step) % step.shape[0]
         layer: Any
         for depth, layer in enumerate(self.layers):
             if depth:
@@ -193,7 +193,7 @@ class RecurrentEncoder(nn.Module):
         return inputs
 
     def _last(self, outputs: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        last = outputs[:, -1] if lengths is None else outputs[torch.arange(len(outputs)), lengths - 1]
+        last = outputs[:, -1] if lengths is None else outputs[torch.arange(outputs.shape[0]), lengths - 1]
         if not self.bidirectional:
             return last
         size = outputs.shape[-1] // 2

@@ -16,8 +16,10 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from common.cli import print_note
 from common.distributed import step_seed
-from common.errors import DataError
+from common.errors import DataError, ModelError
+from common.export import export
 from common.files import write_aside
 from common.pretrained import PretrainedModel
 
@@ -177,6 +179,14 @@ class RunFolder(Checkpoint):
             writer = csv.DictWriter(file, list(self.history[0]))
             writer.writeheader()
             writer.writerows(self.history)
+
+
+def export_best(kind: type[PretrainedModel], best: Path) -> None:
+    """Give the best model of a run its graphs; where that fails it runs on torch, and a line says why."""
+    try:
+        export(kind, best)
+    except ModelError as error:
+        print_note(error)
 
 
 def plot_curves(history: list[dict[str, float]], file: Path) -> None:

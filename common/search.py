@@ -1,28 +1,31 @@
-"""Greedy, beam and sampling over any decoder's `step`, batched over images.
+"""Greedy, beam and sampling over any decoder's `step`, batched over images, in NumPy.
 
 Notation: N images, K beams, R = N * K rows, V words, T steps.
 
-A decoder takes part through three things: a memory and a state, (nested) tuples of tensors, and a
+A decoder takes part through three things: a memory and a state, (nested) tuples of arrays, and a
 function `step(tokens: (R,), state, memory) -> (logits: (R, V), state)`. The state has one row a sequence; the
 memory is what belongs to the image and never changes (its grid), one row an image. Rows of one image stand
 together, so that the memory need not be repeated for each beam.
+
+The arrays are NumPy's, or torch's tensors on any device: the `step` of a decoder of torch is then given its
+tokens as a tensor, and its logits are taken over.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-import torch
+import numpy as np
 
 from common.text import BOS, EOS, PAD, UNK
 
 S = TypeVar("S")
 M = TypeVar("M")
-Step = Callable[[torch.Tensor, S, M], tuple[torch.Tensor, S]]
-Choose = Callable[[torch.Tensor], torch.Tensor]
+Step = Callable[[Any, S, M], tuple[Any, S]]
 
 BANNED = (PAD, BOS, UNK)
 """Tokens that no search ever emits."""
+_FOLDS = 64  # values of which only the largest is looked at first, when the best are sought
 
 
 @dataclass(frozen=True)
@@ -39,28 +42,68 @@ class Hypothesis:
     """False where `max_length` cut it off."""
 
 
-def reorder(state: S, rows: torch.Tensor) -> S:
-    """Take `rows` of every tensor of a (nested) tuple or NamedTuple."""
-    if isinstance(state, torch.Tensor):
-        return state.index_select(0, rows)  # type: ignore[return-value]
-    fields: Any = tuple(reorder(field, rows) for field in state)  # type: ignore[attr-defined]
+def reorder(state: S, rows: Any) -> S:
+    """Take `rows` of every array of a (nested) tuple or NamedTuple."""
+    if isinstance(state, np.ndarray):
+        return state.take(rows, axis=0)  # type: ignore[return-value]
+    if not isinstance(state, tuple):
+        import torch  # the state is a tensor, so that it is loaded
+
+        tensor: Any = state
+        return tensor.index_select(0, torch.as_tensor(rows, device=tensor.device))
+    fields: Any = tuple(reorder(field, rows) for field in state)
     return fields if type(state) is tuple else type(state)(*fields)
 
 
-def _first_tensor(state: Any) -> torch.Tensor:
-    while not isinstance(state, torch.Tensor):
+def _first(state: Any) -> Any:
+    while isinstance(state, tuple):
         state = state[0]
     return state
 
 
-def _log_probs(logits: torch.Tensor, banned: Sequence[int]) -> torch.Tensor:
-    """log softmax in fp32 over the words that may be said."""
-    logits = logits.float()
-    logits[:, list(banned)] = -torch.inf
-    return logits.log_softmax(dim=-1)
+def _in_numpy(step: Step[S, M], state: S) -> Step[S, M]:
+    """The step of a decoder of torch as one that takes and gives arrays."""
+    first = _first(state)
+    if isinstance(first, np.ndarray):
+        return step
+    import torch
+
+    def stepped(tokens: np.ndarray, state: S, memory: M) -> tuple[np.ndarray, S]:
+        with torch.inference_mode():
+            logits, state = step(torch.from_numpy(tokens).to(first.device), state, memory)
+            return logits if isinstance(logits, np.ndarray) else logits.float().cpu().numpy(), state
+
+    return stepped
 
 
-@torch.inference_mode()
+def _log_probs(logits: np.ndarray, banned: Sequence[int]) -> np.ndarray:
+    """log softmax over the words that may be said, in place."""
+    logits[:, list(banned)] = -np.inf
+    logits -= logits.max(axis=1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return logits
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """values (N, W) -> where the `count` largest of each row are, the largest first (N, count).
+
+    They lie in those `count` columns whose largest values are the largest, once the row is folded: few are
+    then left to be sorted.
+    """
+    rows, width = values.shape
+    columns = width // _FOLDS
+    if columns > count:
+        folded = values[:, : columns * _FOLDS].reshape(rows, _FOLDS, columns)
+        best = np.argpartition(folded.max(axis=1), columns - count, axis=1)[:, -count:]  # N, count
+        places = (best[:, None] + columns * np.arange(_FOLDS)[:, None]).reshape(rows, -1)
+        rest = np.broadcast_to(np.arange(columns * _FOLDS, width), (rows, width - columns * _FOLDS))
+        places = np.concatenate([places, rest], axis=1)
+    else:
+        places = np.broadcast_to(np.arange(width), values.shape)
+    order = np.argsort(-np.take_along_axis(values, places, axis=1), axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(places, order, axis=1)
+
+
 def beam_search(
     step: Step[S, M],
     state: S,
@@ -116,29 +159,29 @@ def beam_search(
             step, state, memory, groups, diversity, beam_size, max_length, length_penalty, n_best, banned,
             no_repeat_ngram,
         )  # fmt: skip
-    device, images = _first_tensor(state).device, _first_tensor(state).shape[0]
-    tokens = torch.full((images,), BOS, device=device)
-    beams = _Beams.start(images, beam_size, max_length, device)
+    step, images = _in_numpy(step, state), len(_first(state))
+    tokens = np.full(images, BOS)
+    beams = _Beams.start(images, beam_size, max_length)
     places = list(range(images))  # which image each row of `beams` is
     result: list[list[Hypothesis]] = [[] for _ in range(images)]
     for t in range(max_length):
         logits, state = step(tokens, state, memory)
         log_probs = beams.block(_log_probs(logits, banned), t, no_repeat_ngram)
         tokens, parents, beams = beams.extend(log_probs, beam_size, t, length_penalty)
-        done = beams.done_scores.isfinite().all(dim=1) | ~beams.log_probs.isfinite().any(dim=1)
+        done = beams.done
         if t + 1 == max_length or done.all():
             break
         if done.sum() * 8 >= len(places):  # for a few it is not worth the copying
-            leaving = done.nonzero().flatten()
+            leaving = done.nonzero()[0]
             finished = reorder(beams, leaving).hypotheses(t, length_penalty)
             for row, found in zip(leaving.tolist(), finished, strict=True):
                 result[places[row]] = found[:n_best]
-            stay = (~done).nonzero().flatten()
+            stay = (~done).nonzero()[0]
             places = [places[row] for row in stay.tolist()]
             beams, memory = reorder(beams, stay), reorder(memory, stay)
             tokens, parents = tokens[stay], parents[stay]
-        state = reorder(state, parents.flatten())
-        tokens = tokens.flatten()
+        state = reorder(state, parents.ravel())
+        tokens = tokens.ravel()
     for place, found in zip(places, beams.hypotheses(t, length_penalty), strict=True):
         result[place] = found[:n_best]
     return result
@@ -147,77 +190,84 @@ def beam_search(
 class _Beams(NamedTuple):
     """All sequences of N images: B that go on and the K best that have ended."""
 
-    log_probs: torch.Tensor
+    log_probs: np.ndarray
     """(N, B)"""
-    tokens: torch.Tensor
+    tokens: np.ndarray
     """(N, B, T)"""
-    done_scores: torch.Tensor
+    done_scores: np.ndarray
     """(N, K), -inf where there is none yet"""
-    done_log_probs: torch.Tensor
+    done_log_probs: np.ndarray
     """(N, K)"""
-    done_tokens: torch.Tensor
+    done_tokens: np.ndarray
     """(N, K, T)"""
 
     @classmethod
-    def start(cls, images: int, size: int, steps: int, device: torch.device) -> "_Beams":
+    def start(cls, images: int, size: int, steps: int) -> "_Beams":
         """One beam an image, as all would be equal, and none that has ended."""
         return cls(
-            torch.zeros(images, 1, device=device),
-            torch.full((images, 1, steps), PAD, device=device),
-            torch.full((images, size), -torch.inf, device=device),
-            torch.full((images, size), -torch.inf, device=device),
-            torch.full((images, size, steps), PAD, device=device),
+            np.zeros((images, 1), np.float32),
+            np.full((images, 1, steps), PAD),
+            np.full((images, size), -np.inf, np.float32),
+            np.full((images, size), -np.inf, np.float32),
+            np.full((images, size, steps), PAD),
         )
 
-    def block(self, log_probs: torch.Tensor, t: int, ngram: int) -> torch.Tensor:
+    @property
+    def done(self) -> np.ndarray:
+        """Which images are done: K of their sequences have ended, or none goes on (N,)."""
+        return np.isfinite(self.done_scores).all(axis=1) | ~np.isfinite(self.log_probs).any(axis=1)
+
+    def block(self, log_probs: np.ndarray, t: int, ngram: int) -> np.ndarray:
         """log_probs (N * B, V) with -inf for tokens that would repeat an n-gram of their beam."""
         if not ngram or t < ngram:
             return log_probs
-        said = self.tokens[:, :, :t].flatten(0, 1).unfold(1, ngram, 1)  # N*B, t - n + 1, n
-        last = self.tokens[:, :, t - ngram + 1 : t].flatten(0, 1)  # N*B, n - 1
-        repeats = (said[..., :-1] == last[:, None]).all(dim=-1)  # N*B, t - n + 1
-        again = torch.zeros_like(log_probs).scatter_add_(1, said[..., -1], repeats.to(log_probs.dtype))
-        return log_probs.masked_fill(again > 0, -torch.inf)
+        so_far = self.tokens[:, :, :t].reshape(-1, t)
+        said = np.lib.stride_tricks.sliding_window_view(so_far, ngram, axis=1)  # N*B, t - n + 1, n
+        last = so_far[:, t - ngram + 1 :]  # N*B, n - 1
+        rows, starts = (said[..., :-1] == last[:, None]).all(axis=-1).nonzero()
+        log_probs[rows, said[rows, starts, -1]] = -np.inf
+        return log_probs
 
     def extend(
         self,
-        log_probs: torch.Tensor,
+        log_probs: np.ndarray,
         size: int,
         t: int,
         length_penalty: float,
-        taken: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, "_Beams"]:
+        taken: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, "_Beams"]:
         """Add one token: log_probs (N * B, V) -> tokens (N, K), their parents' rows of the state, beams.
 
         `taken` (N, V) is what each word loses in the choice, but not in its log-probability.
         """
         images, beams = self.log_probs.shape
         words = log_probs.shape[-1]
-        totals = self.log_probs.unsqueeze(-1) + log_probs.view(images, beams, words)
-        wanted = totals if taken is None else totals - taken.unsqueeze(1)
+        log_probs += self.log_probs.reshape(-1, 1)
+        totals = log_probs.reshape(images, beams * words)
+        wanted = totals if taken is None else totals - np.tile(taken, beams)
         # the best 2K: at most K of them end, so that K can go on
-        flat = wanted.view(images, -1).topk(min(2 * size, beams * words)).indices
-        best = totals.view(images, -1).gather(1, flat)
+        flat = _largest(wanted, min(2 * size, beams * words))
+        best = np.take_along_axis(totals, flat, axis=1)
         parent, token = flat // words, flat % words
         sequences = _pick(self.tokens, parent)
         sequences[:, :, t] = token
         ends = token == EOS
-        room = ~self.done_scores.isfinite().all(dim=1, keepdim=True)
-        ended = ends & room & (torch.arange(best.shape[1], device=best.device) < size)
-        scores = (best / (t + 1) ** length_penalty).masked_fill(~ended, -torch.inf)
-        done_scores, kept = torch.cat([self.done_scores, scores], dim=1).topk(size)
+        room = ~np.isfinite(self.done_scores).all(axis=1, keepdims=True)
+        ended = ends & room & (np.arange(best.shape[1]) < size)
+        scores = np.where(ended, best / np.float32((t + 1) ** length_penalty), -np.inf)
+        every = np.concatenate([self.done_scores, scores], axis=1)
+        kept = np.argsort(-every, axis=1, kind="stable")[:, :size]
         # the first K that go on; they are in the order of the choice already
-        choice = (ends.long() * best.shape[1] + torch.arange(best.shape[1], device=best.device)).argsort()
-        choice = choice[:, : min(size, best.shape[1])]
+        choice = np.argsort(ends, axis=1, kind="stable")[:, : min(size, best.shape[1])]
         extended = _Beams(
-            best.masked_fill(ends, -torch.inf).gather(1, choice),
+            np.take_along_axis(np.where(ends, -np.inf, best), choice, axis=1).astype(np.float32),
             _pick(sequences, choice),
-            done_scores,
-            torch.cat([self.done_log_probs, best], dim=1).gather(1, kept),
-            _pick(torch.cat([self.done_tokens, sequences], dim=1), kept),
+            np.take_along_axis(every, kept, axis=1),
+            np.take_along_axis(np.concatenate([self.done_log_probs, best], axis=1), kept, axis=1),
+            _pick(np.concatenate([self.done_tokens, sequences], axis=1), kept),
         )
-        rows = torch.arange(images, device=best.device).unsqueeze(1) * beams + parent.gather(1, choice)
-        return token.gather(1, choice), rows, extended
+        rows = np.arange(images)[:, None] * beams + np.take_along_axis(parent, choice, axis=1)
+        return np.take_along_axis(token, choice, axis=1), rows, extended
 
     def hypotheses(self, t: int, length_penalty: float) -> list[list[Hypothesis]]:
         """All sequences of each image, best first, the unfinished ones last."""
@@ -232,7 +282,7 @@ class _Beams(NamedTuple):
                 Hypothesis(tuple(i for i in ids if i not in (PAD, EOS)), log_prob, score, finished)
                 for group, finished in ((done, True), (live, False))
                 for log_prob, score, ids in zip(*(part[n] for part in group), strict=True)
-                if score > -torch.inf
+                if score > -np.inf
             ]
             for n in range(len(self.log_probs))
         ]
@@ -252,25 +302,22 @@ def _diverse(
     no_repeat_ngram: int,
 ) -> list[list[Hypothesis]]:
     """Diverse beam search: the groups take turns at each step, and see what the earlier ones said."""
-    images, device = _first_tensor(state).shape[0], _first_tensor(state).device
+    step, images = _in_numpy(step, state), len(_first(state))
     size = beam_size // groups
-    every = [_Beams.start(images, size, max_length, device) for _ in range(groups)]
+    every = [_Beams.start(images, size, max_length) for _ in range(groups)]
     states = [state] * groups
-    tokens = [torch.full((images,), BOS, device=device)] * groups
+    tokens = [np.full(images, BOS)] * groups
     for t in range(max_length):
-        taken = torch.zeros(())
         for g, beams in enumerate(every):
             logits, after = step(tokens[g], states[g], memory)
             log_probs = beams.block(_log_probs(logits, banned), t, no_repeat_ngram)
-            taken = taken if g else torch.zeros(images, log_probs.shape[-1], device=device)
+            if g == 0:
+                taken = np.zeros((images, log_probs.shape[-1]), np.float32)
             said, parents, every[g] = beams.extend(log_probs, size, t, length_penalty, taken)
-            alive = diversity * every[g].log_probs.isfinite().float()
-            taken = taken.scatter_add(1, said, alive)
-            states[g], tokens[g] = reorder(after, parents.flatten()), said.flatten()
-        if all(
-            bool((b.done_scores.isfinite().all(dim=1) | ~b.log_probs.isfinite().any(dim=1)).all())
-            for b in every
-        ):
+            alive = diversity * np.isfinite(every[g].log_probs)
+            np.add.at(taken, (np.arange(images)[:, None], said), alive.astype(np.float32))
+            states[g], tokens[g] = reorder(after, parents.ravel()), said.ravel()
+        if all(beams.done.all() for beams in every):
             break
     found = [beams.hypotheses(t, length_penalty) for beams in every]
     result = []
@@ -284,12 +331,11 @@ def _diverse(
     return result
 
 
-def _pick(sequences: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+def _pick(sequences: np.ndarray, index: np.ndarray) -> np.ndarray:
     """sequences (N, B, T), index (N, M) -> (N, M, T)."""
-    return sequences.gather(1, index.unsqueeze(-1).expand(-1, -1, sequences.shape[-1]))
+    return np.take_along_axis(sequences, index[..., None], axis=1)
 
 
-@torch.inference_mode()
 def sample(
     step: Step[S, M],
     state: S,
@@ -299,8 +345,7 @@ def sample(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    generator: torch.Generator | None = None,
-    choose: Choose | None = None,
+    generator: np.random.Generator | None = None,
     banned: Sequence[int] = BANNED,
 ) -> list[Hypothesis]:
     """Draw one sequence a row; temperature 0 is greedy search.
@@ -314,7 +359,6 @@ def sample(
         top_k: draw among the k likeliest words only; 0 is all.
         top_p: draw among the likeliest words that together reach this probability (Holtzman et al. 2020).
         generator: makes the draws repeatable.
-        choose: draws a word a row from probabilities, in place of `torch.multinomial` with `generator`.
         banned: tokens that are never emitted.
 
     Raises:
@@ -325,51 +369,53 @@ def sample(
             f"temperature {temperature} and top-k {top_k} must be at least 0, top-p {top_p} in (0, 1], "
             f"max length {max_length} at least 1"
         )
-    rows, device = _first_tensor(state).shape[0], _first_tensor(state).device
-    tokens = torch.full((rows,), BOS, device=device)
-    ended = torch.zeros(rows, dtype=torch.bool, device=device)
-    total = torch.zeros(rows, device=device)
+    random = generator or np.random.default_rng()
+    step, rows = _in_numpy(step, state), len(_first(state))
+    tokens = np.full(rows, BOS)
+    ended = np.zeros(rows, dtype=bool)
+    total = np.zeros(rows)
     emitted = []
     for _ in range(max_length):
         logits, state = step(tokens, state, memory)
         log_probs = _log_probs(logits, banned)
         if temperature == 0:
-            tokens = log_probs.argmax(dim=-1)
+            tokens = log_probs.argmax(axis=1)
         else:
-            kept = truncate((log_probs / temperature).log_softmax(dim=-1), top_k, top_p)
-            tokens = choose(kept.exp()) if choose else _multinomial(kept.exp(), generator)
-        drawn = log_probs.gather(1, tokens.unsqueeze(1)).squeeze(1)
-        total += drawn.masked_fill(ended, 0.0)
-        emitted.append(tokens.masked_fill(ended, PAD))
+            kept = truncate(log_probs / temperature, top_k, top_p)
+            # the largest of logarithms plus Gumbel noise is a draw from their distribution
+            tokens = (kept + random.gumbel(size=kept.shape)).argmax(axis=1)
+        drawn = np.take_along_axis(log_probs, tokens[:, None], axis=1)[:, 0]
+        total += np.where(ended, 0.0, drawn)
+        emitted.append(np.where(ended, PAD, tokens))
         ended |= tokens == EOS
         if ended.all():
             break
     result = []
-    sequences = torch.stack(emitted, dim=1).tolist()
+    sequences = np.stack(emitted, axis=1).tolist()
     for ids, log_prob, finished in zip(sequences, total.tolist(), ended.tolist(), strict=True):
         words = tuple(i for i in ids if i not in (PAD, EOS))
         result.append(Hypothesis(words, log_prob, log_prob / (len(words) + finished), finished))
     return result
 
 
-def _multinomial(probabilities: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
-
-
-def truncate(log_probs: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
-    """Put the words outside top-k and top-p to -inf: log-probabilities (N, V) -> (N, V).
+def truncate(log_probs: np.ndarray, top_k: int, top_p: float) -> np.ndarray:
+    """Put the words outside top-k and top-p to -inf: (N, V) -> (N, V). The others keep their ratios.
 
     Args:
-        log_probs: normalised.
+        log_probs: logarithms, also of what does not add up to 1.
         top_k: keep the k likeliest; 0 is all.
-        top_p: keep the likeliest that together reach this probability.
+        top_p: keep the likeliest that together reach this share.
     """
     if 0 < top_k < log_probs.shape[-1]:
-        floor = log_probs.topk(top_k).values[:, -1:]
-        log_probs = log_probs.masked_fill(log_probs < floor, -torch.inf).log_softmax(dim=-1)
+        floor = np.sort(log_probs, axis=1)[:, [-top_k]]
+        log_probs = np.where(log_probs < floor, -np.inf, log_probs)
     if top_p < 1:
-        ranked, order = log_probs.sort(dim=-1, descending=True)
-        before = ranked.exp().cumsum(dim=-1) - ranked.exp()  # probability of all likelier words
-        outside = torch.zeros_like(before, dtype=torch.bool).scatter(1, order, before >= top_p)
-        log_probs = log_probs.masked_fill(outside, -torch.inf)
+        order = np.argsort(-log_probs, axis=1, kind="stable")
+        ranked = np.take_along_axis(log_probs, order, axis=1)
+        shares = np.exp(ranked - ranked[:, :1])
+        shares /= shares.sum(axis=1, keepdims=True)
+        before = shares.cumsum(axis=1) - shares  # share of all likelier words
+        outside = np.empty_like(log_probs, dtype=bool)
+        np.put_along_axis(outside, order, before >= top_p, axis=1)
+        log_probs = np.where(outside, -np.inf, log_probs)
     return log_probs

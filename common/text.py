@@ -4,9 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -94,8 +95,10 @@ class Vocabulary:
         return list(self.words[len(SPECIAL_TOKENS) :])
 
 
-def pad(words: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def pad(words: Sequence[Sequence[int]]) -> "tuple[torch.Tensor, torch.Tensor]":
     """Numbers of words -> tokens (N, T), lengths (N,)."""
+    import torch  # late: captions are made without it
+
     lengths = torch.tensor([len(ids) for ids in words])
     tokens = torch.full((len(words), int(lengths.max())), PAD)
     for row, ids in enumerate(words):

@@ -25,7 +25,15 @@ from common.distributed import global_sum, rank_and_world, step_seed, synchroniz
 from common.errors import DataError, UsageError
 from common.files import load_json, locked, write_aside
 from common.pretrained import PretrainedModel
-from common.run_folder import CONFIG_FILE, LAST, RunFolder, WholeCheckpointIO, clear_leftovers
+from common.run_folder import (
+    BEST,
+    CONFIG_FILE,
+    LAST,
+    RunFolder,
+    WholeCheckpointIO,
+    clear_leftovers,
+    export_best,
+)
 from common.schema import Range, checked, types_of
 
 
@@ -290,6 +298,8 @@ def _fit(
         )
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
+    if trainer.is_global_zero and model.has_graphs:
+        export_best(type(model), config.out / BEST)
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

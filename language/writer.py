@@ -127,8 +127,7 @@ def _drawer(temperature: float, top_k: int, top_p: float, seed: int | None) -> C
     def draw(logits: np.ndarray) -> int:
         scaled = (logits - logits.max()) / temperature
         if top_k or top_p < 1:
-            log_probs = torch.from_numpy(scaled)[None].log_softmax(dim=-1)
-            scaled = truncate(log_probs, top_k, top_p)[0].numpy()
+            scaled = truncate(scaled[None], top_k, top_p)[0]
         reached = np.exp(scaled, dtype=np.float64).cumsum()
         return int(np.searchsorted(reached, random.random() * reached[-1], side="right"))
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from common.device import Precision
+from common.engine import Precision
 from common.errors import ImageError, UsageError
 from common.images import ImageSource, blamed_on
 from common.predictor import Predictor, results

@@ -39,7 +39,7 @@ HEADINGS = {
     "cider_d": "CIDEr-D",
     "class_accuracy": "class accuracy %",
     "clips_over_encoder.ratio": "clips/s over decoding and bare encoder",
-    "cold_over_imports.ratio": "cold start over importing torch and timm",
+    "cold_cpu_over_imports.ratio": "cold CPU time over importing torch and timm",
     "concepts_cost": "share of time that concepts cost",
     "exact": "exact %",
     "feeding_over_lstm.ratio": "words/s of training with input feeding over a bare LSTM",

@@ -226,7 +226,7 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         label = torch.from_numpy(read_label(scene.label, scene.turn))
         preprocess = self.preprocess.fitted(*image.size)
         if not self.crop:
-            return preprocess(image), label, index
+            return torch.from_numpy(preprocess(image)), label, index
         torch.manual_seed(seed)
         low, high = self.scales
         scale = low * (high / low) ** float(torch.rand(()))

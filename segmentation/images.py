@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from common.images import ImageSource, Preprocess, load_image
 
@@ -12,10 +11,10 @@ from common.images import ImageSource, Preprocess, load_image
 class ScenePreprocess(Preprocess):
     """Keeps an image's shape and gives it the area `height` x `width`, which the model was trained at."""
 
-    def __call__(self, source: ImageSource) -> torch.Tensor:
+    def __call__(self, source: ImageSource) -> np.ndarray:
         """An image as float32 (3, H, W), normalised. Raises ImageError."""
         image = load_image(source)
-        return self.fitted(*image.size).batch([np.asarray(image)])[0].contiguous()
+        return np.ascontiguousarray(self.fitted(*image.size).batch([np.asarray(image)])[0])
 
     def fitted(self, width: int, height: int) -> Preprocess:
         """The preprocessing of images of this size.

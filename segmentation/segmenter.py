@@ -64,7 +64,7 @@ class Segmenter(Predictor[SegmentationModel]):
         def load(source: ImageSource) -> tuple[torch.Tensor, int, int]:
             image = load_image(source)
             pixels = self.model.preprocess.fitted(*image.size).batch([np.asarray(image)])[0]
-            return pixels.contiguous(), image.height, image.width
+            return torch.from_numpy(np.ascontiguousarray(pixels)), image.height, image.width
 
         for source, loaded in zip(images, ahead(load, images, workers, 2), strict=True):
             if isinstance(loaded, ImageError):

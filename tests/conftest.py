@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from captioning.model import CaptionModel, DecoderConfig
 from common.encoder import Encoder
+from common.export import export
 from common.text import Vocabulary, tokenize
 from tests.ocr.conftest import WORDS, line_picture, tiny_recognizer
 from tests.translation.conftest import trained_translator
@@ -122,9 +123,10 @@ def random_classifier(encoder: Encoder) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory) -> Path:
-    """An untrained model on disk."""
+    """An untrained model on disk, with its graphs."""
     folder = tmp_path_factory.mktemp("model")
     tiny_model().save_pretrained(folder)
+    export(CaptionModel, folder)
     return folder
 
 

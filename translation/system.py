@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from common.distributed import gather
-from common.search import sample
+from common.sampling import draw
 from common.training import TrainConfig, TrainingSystem, one_cycle
 from translation.data import SentencePair, TranslationBatch
 from translation.metrics import bleu
@@ -40,7 +40,7 @@ class TranslationSystem(TrainingSystem):
         network = self.model.network
         memory = network.remember(batch.source)
         state = network.init_state(memory)
-        found = sample(network.step, state, memory, max_length=longest(batch.source.shape[1]), temperature=0)
+        found = draw(network.step, state, memory, max_length=longest(batch.source.shape[1]))
         for index, hypothesis in zip(batch.indices, found, strict=True):
             self._found.append((index, self.model.target.decode(hypothesis.tokens)))
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from common.device import Precision, autocast
+from common.device import autocast
+from common.engine import Precision
 from common.errors import ImageError, UsageError
 from common.images import blamed_on
 from common.predictor import Predictor, results
@@ -189,7 +190,8 @@ class ActionClassifier(Predictor[VideoModel]):
         """Frames, each with the one before it -> (S, T, 3, H, W)."""
         streams = self.model.config.streams
         images = [stream_image(frame, before, stream) for stream in streams for frame, before in frames]
-        return self.model.encoder.preprocess.batch(images).unflatten(0, (len(streams), len(frames)))
+        pixels = torch.from_numpy(self.model.encoder.preprocess.batch(images))
+        return pixels.unflatten(0, (len(streams), len(frames)))
 
     def _classify(self, clips: Sequence[torch.Tensor], top: int) -> list[Action]:
         """Features of clips (S, T, L, C), together."""

@@ -142,12 +142,12 @@ class ClipReader:
         clips = ahead(partial(self.read, preprocess=preprocess), paths, max(1, workers), 3)
         for i, pixels in enumerate(clips):
             if isinstance(pixels, ImageError):
-                yield ImageBatch([], torch.empty(0), {i: pixels})
+                yield ImageBatch([], np.empty(0), {i: pixels})
             else:
                 yield ImageBatch([i] * len(pixels), pixels, {})
 
-    def read(self, path: Path, preprocess: Preprocess) -> torch.Tensor:
-        """The images of one clip (T', 3, H, W), channels_last. Raises VideoError."""
+    def read(self, path: Path, preprocess: Preprocess) -> np.ndarray:
+        """The images of one clip (T', 3, H, W). Raises VideoError."""
         with blamed_on(path, VideoError):
             frames = read_clip(path, self.frames)
             images = [

@@ -51,6 +51,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     },
     ("demo",): Command("visionrnn.demo.command", "Config", does="Serve a page to try the tasks on."),
     ("models",): Command("visionrnn.models", "Config", does="List the models that come along."),
+    ("export",): Command("visionrnn.export", "Config", does="Give a model the graphs that need no torch."),
     ("completion",): Command(
         "visionrnn.completion", "Config", does="Print what makes bash or zsh complete commands and flags."
     ),

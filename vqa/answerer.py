@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
+import numpy as np
 import torch
 
-from common.device import Precision, autocast
+from common.device import autocast
+from common.engine import Precision
 from common.errors import ImageError, UsageError, VisionError
 from common.images import ImageSource
 from common.predictor import Predictor, results
@@ -24,7 +26,7 @@ class Answer:
     """The most probable answers with their probabilities, this one first."""
     unknown_words: tuple[str, ...]
     """Words of the question that the model has never seen."""
-    attention: torch.Tensor
+    attention: np.ndarray
     """Attention weights, (hops, H, W), each map summing to 1; no hops for a model without attention."""
 
     def __str__(self) -> str:
@@ -82,7 +84,7 @@ class Answerer(Predictor[VqaModel]):
         answers: Iterator[Answer | VisionError] = iter(())
         if known:
             try:
-                memory = self.remember(self.model.encoder.preprocess(image).unsqueeze(0))
+                memory = self.remember(self.model.encoder.preprocess(image)[None])
             except ImageError as error:
                 answers = repeat(error)
             else:
@@ -102,11 +104,11 @@ class Answerer(Predictor[VqaModel]):
             )
         return words
 
-    def remember(self, images: torch.Tensor) -> ImageMemory:
+    def remember(self, images: np.ndarray) -> ImageMemory:
         """Preprocessed images (N, 3, H, W) -> what the network keeps of them."""
         with torch.inference_mode():
             with autocast(self.device, self.precision):
-                features = self.model.encode(images.to(self.device))
+                features = self.model.encode(torch.from_numpy(images).to(self.device))
             return self._network.remember(features.to(self.dtype))
 
     def answer_rows(
@@ -120,7 +122,7 @@ class Answerer(Predictor[VqaModel]):
         with torch.inference_mode():
             logits, maps = self._network.answer(memory, tokens.to(self.device), lengths.to(self.device))
         best = logits.float().softmax(-1).topk(min(top, logits.shape[-1]))
-        grids = maps.float().cpu().view(*maps.shape[:2], *self.model.encoder.grid)
+        grids = maps.float().cpu().numpy().reshape(*maps.shape[:2], *self.model.encoder.grid)
         found: list[Answer] = []
         for row, words in enumerate(questions):
             ranked = tuple(

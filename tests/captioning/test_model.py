@@ -1,12 +1,15 @@
 import math
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from captioning.captioner import sources
 from captioning.concepts import Seen
 from captioning.model import DECODERS, AttendingDecoder, CaptionModel, DecoderConfig
+from captioning.on_torch import OnTorch
 from common.encoder import Encoder
 from common.search import reorder
 from common.text import BOS, EOS, PAD, UNK, Vocabulary
@@ -232,18 +235,20 @@ def test_sources_point_at_the_place_that_explains_the_word(kind, score, concepts
     learn(decoder, seen, tokens)
     decoder.eval()
     memory = decoder.remember(seen)
+    member = OnTorch(model, torch.device("cpu"), "fp32")
     right = 0
     for n in range(16):
         one = type(memory)(*(field[n : n + 1] for field in memory))
-        found = decoder.sources(one, [names[said[n]], EOS])
+        state = decoder.init_state(one)
+        found = sources(member, one, state, [names[said[n]], EOS])
         assert found.shape == (2, 4 + concepts)
-        torch.testing.assert_close(found.sum(-1), torch.ones(2))
-        grid = decoder.sources(one, [names[said[n]], EOS], among=4)
-        torch.testing.assert_close(grid, found[:, :4] / found[:, :4].sum(-1, keepdim=True))
+        np.testing.assert_allclose(found.sum(-1), np.ones(2), rtol=1e-5)
+        grid = sources(member, one, state, [names[said[n]], EOS], among=4)
+        np.testing.assert_allclose(grid, found[:, :4] / found[:, :4].sum(-1, keepdims=True), rtol=1e-4)
         right += int(found[0].argmax() == places[n])
     assert right >= 12  # chance is 4
-    assert decoder.sources(one, []).shape == (0, 4 + concepts)
-    assert decoder.sources(one, [], among=4).shape == (0, 4)
+    assert sources(member, one, state, []).shape == (0, 4 + concepts)
+    assert sources(member, one, state, [], among=4).shape == (0, 4)
 
 
 @CONCEPT_COUNTS

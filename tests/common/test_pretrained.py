@@ -357,7 +357,7 @@ def test_a_path_that_does_not_exist_is_never_asked_for_on_the_hub(
 ):
     names = []
     monkeypatch.setattr(
-        "common.pretrained.snapshot_download", lambda name, **_: names.append(name) or model_folder
+        "huggingface_hub.snapshot_download", lambda name, **_: names.append(name) or model_folder
     )
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -417,7 +417,7 @@ def test_every_bundled_model_loads_and_is_small(kind, metric, name):
     model = kind.from_pretrained(name)
     assert model.info["metrics"][metric] > 0
     folder = kind.bundled()[name]
-    assert (folder / "model.safetensors").stat().st_size <= 12 * 2**20
+    assert (folder / "model.safetensors").stat().st_size <= 25 * 2**20
     assert "## Limits" in (folder / "README.md").read_text()
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
