@@ -37,6 +37,8 @@ def street(random: np.random.Generator) -> Image.Image:
         grey = 190 + 55 * y / horizon
         draw.line([(0, y), (width, y)], fill=(int(grey - 12), int(grey - 4), int(min(grey + 8, 255))))
 
+    draw.rectangle([0, horizon, width, height], fill=(140, 132, 122))
+
     def line(x: float, y: float, share: float) -> tuple[float, float]:
         """A point, moved towards the vanishing point."""
         return x + (middle - x) * share, y + (horizon - y) * share
