@@ -125,9 +125,9 @@ def measure(config: BenchmarkConfig) -> int:
     }
     writing = written[precision]
     report = {
-        "training_over_lstm": training,
-        "writing_over_loop": writing,
-        "writing_fp32_over_loop": written["fp32"],
+        "trained_over_lstm": training,
+        "written_over_loop": writing,
+        "written_fp32_over_loop": written["fp32"],
         "characters_per_second_trained": round(config.streams * config.steps / training["seconds"]),
         "characters_per_second_written": round(config.length / writing["seconds"]),
         "threads": torch.get_num_threads(),

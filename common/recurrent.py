@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from common.cells import CellKind
 
@@ -112,9 +111,20 @@ class Layer(nn.Module):
         if not self.training or not self.weight_dropout:
             return self.layer(inputs, start)
         of_inputs, of_hidden, *biases = self.layer.all_weights[0]
-        weights = [of_inputs, functional.dropout(of_hidden, self.weight_dropout), *biases]
+        weights = [of_inputs, drop_weights(of_hidden, self.weight_dropout), *biases]
         outputs, *last = _FUNCTIONS[self.kind](inputs, start, weights, True, 1, 0.0, True, False, True)
         return outputs, tuple(last) if self.memory_size else last[0]
+
+
+def drop_weights(weights: torch.Tensor, share: float) -> torch.Tensor:
+    """Set a share of the weights, to 1/256, to 0 and scale up the others, as `functional.dropout` does.
+
+    A random byte decides each weight, which takes less than half the time: a matrix has a million of them.
+    """
+    count, dropped = weights.numel(), min(255, round(256 * share))
+    words = torch.empty(-(-count // 8), dtype=torch.int64, device=weights.device)
+    kept = words.random_(-(2**63), None).view(torch.uint8)[:count].view_as(weights) >= dropped
+    return weights * (kept * (256 / (256 - dropped)))
 
 
 class RecurrentEncoder(nn.Module):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from common.attention import AdditiveAttention, DotAttention
-from common.recurrent import CellState, Layer, RecurrentCell, RecurrentEncoder
+from common.recurrent import CellState, Layer, RecurrentCell, RecurrentEncoder, drop_weights
 
 
 def zero_state(cell: RecurrentCell, rows: int) -> CellState:
@@ -88,6 +88,20 @@ def test_a_layer_equals_its_cell_step_by_step(kind):
     first, middle = layer(inputs[:, :2], start)  # a state that was kept goes on
     torch.testing.assert_close(layer(inputs[:, 2:], middle)[0], outputs[:, 2:])
     torch.testing.assert_close(first, outputs[:, :2])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.9, 0.999])
+def test_dropped_weights_are_zero_and_the_others_scaled(share):
+    torch.manual_seed(0)
+    weights = torch.ones(101, 333, requires_grad=True)
+    found = drop_weights(weights, share)
+    kept = found > 0
+    assert float(kept.float().mean()) == pytest.approx(1 - min(share, 255 / 256), abs=0.01)
+    assert found[kept].unique().numel() == 1
+    assert found.mean().item() == pytest.approx(1, abs=0.1)
+    found.sum().backward()
+    assert torch.equal(weights.grad, found.detach())
+    assert not torch.equal(found, drop_weights(weights, share)) or share == 0
 
 
 def test_a_layer_of_an_unknown_kind_is_refused():
