@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -30,7 +31,7 @@ _EXPORT = "python scripts/export.py MODEL --out DIR makes them anew"
 
 
 class Graph:
-    """One graph, ready to run.
+    """One graph, ready to run; threads may share it.
 
     Args:
         compiled: by OpenVINO.
@@ -38,12 +39,14 @@ class Graph:
 
     def __init__(self, compiled: "openvino.CompiledModel") -> None:
         self._request = compiled.create_infer_request()
+        self._free = threading.Lock()  # a request belongs to one thread at a time
         self._outputs = len(compiled.outputs)
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Arrays, C-contiguous or copied -> the outputs, each an array of its own."""
-        self._request.infer(inputs, share_inputs=True)
-        return [self._request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
+        with self._free:
+            self._request.infer(inputs, share_inputs=True)
+            return [self._request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
 
 
 class GraphEncoder(NamedTuple):

@@ -5,6 +5,8 @@ import os
 import random
 import runpy
 import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -214,3 +216,11 @@ def script(monkeypatch, capsys):
         return Result(stopped.value.code, captured.out, captured.err)
 
     return run
+
+
+def by_threads(function: Callable[[Any], Any], items: Sequence[Any], rounds: int = 3) -> tuple[list, list]:
+    """What `function` gives for each item, several times: one after the other, and from four threads."""
+    work = list(items) * rounds
+    alone = [function(item) for item in work]
+    with ThreadPoolExecutor(4) as pool:
+        return alone, list(pool.map(function, work))

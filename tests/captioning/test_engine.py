@@ -11,7 +11,7 @@ from captioning.model import DECODERS, CaptionModel
 from captioning.on_graphs import OnGraphs
 from common.errors import ModelError, UsageError, VisionWarning
 from common.export import export
-from tests.conftest import shape_picture, tiny_model
+from tests.conftest import by_threads, shape_picture, tiny_model
 
 KINDS = [
     (kind, cell, concepts, score)
@@ -177,3 +177,16 @@ def test_a_cpu_without_avx2_is_told(folder, monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     with pytest.raises(ModelError, match="no AVX2"):
         Captioner.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("engine", ["graph", "torch"])
+def test_threads_that_share_a_captioner_say_what_one_says(folder, pictures, engine):
+    captioner = Captioner.from_pretrained(folder, "cpu", "fp32", engine=engine)
+    alone, together = by_threads(
+        lambda part: captioner.caption(part, beam_size=3), [pictures[:4], pictures[3:]], 8
+    )
+    for expected, found in zip(alone, together, strict=True):
+        assert [c.text for c in found] == [c.text for c in expected]
+        assert [c.log_prob for c in found] == pytest.approx([c.log_prob for c in expected], abs=1e-4)
+    maps = by_threads(lambda picture: captioner.attention(picture, alone[0][0]), pictures)
+    assert all(np.allclose(a, b, atol=1e-4) for a, b in zip(*maps, strict=True))

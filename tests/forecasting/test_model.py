@@ -8,6 +8,7 @@ from forecasting.baselines import baselines
 from forecasting.evaluation import rows_until, scores
 from forecasting.forecaster import Forecaster
 from forecasting.model import ForecastConfig, ForecastModel, Scaler, linear_base
+from tests.conftest import by_threads
 
 CELLS = pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 
@@ -145,3 +146,10 @@ def test_scores_in_the_datas_own_units():
 )
 def test_rows_up_to_the_end_of_a_models_part(index, until, rows):
     assert rows_until(index, until) == rows
+
+
+def test_threads_that_share_a_forecaster_forecast_what_one_does():
+    forecaster = Forecaster(model())
+    values = np.stack([wave(), wave()[::-1]], 1)
+    alone, together = by_threads(lambda origin: forecaster.backtest(values, [origin]), range(20, 60), 3)
+    assert all(np.allclose(a, b) for a, b in zip(alone, together, strict=True))

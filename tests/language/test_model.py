@@ -8,6 +8,7 @@ from common.errors import ModelError
 from common.recurrent import drop_weights
 from language.model import LanguageModel, VariationalDropout
 from language.writer import Writer
+from tests.conftest import by_threads
 from tests.language.conftest import tiny_language_model
 
 CELLS = ("lstm", "gru", "rnn")
@@ -151,3 +152,9 @@ def test_a_strangers_config_is_refused(tmp_path, change, message):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=message):
         LanguageModel.from_pretrained(tmp_path)
+
+
+def test_threads_that_share_a_writer_write_what_one_writes():
+    writer = Writer(tiny_language_model(), "cpu", "fp32")
+    alone, together = by_threads(lambda seed: writer.write("The king", 40, seed=seed), range(8))
+    assert alone == together

@@ -1,6 +1,5 @@
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from ocr.language import CharacterNgrams
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.page import find_lines, reading_order
 from ocr.reader import Line, Page
+from tests.conftest import by_threads
 from tests.ocr.conftest import WORDS, line_picture, page_picture, tiny_recognizer
 
 ROWS = [["RECEIPT"], ["tea", "2", "4.50"], ["milk", "1", "1.20"], ["total amount", "5.70"], ["thank you"]]
@@ -323,11 +323,15 @@ def test_bag_of_words():
     assert bag_of_words_f1("x", "y") == 0.0
 
 
-def test_threads_that_share_a_reader_read_what_one_reads():
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_threads_that_share_a_reader_read_what_one_reads(beam_size):
     reader = TextReader(tiny_recognizer(hidden_size=32), "cpu", "fp32")
-    pages = [[line_picture(WORDS[(i + k) % len(WORDS)], 18 + 3 * k) for k in range(6)] for i in range(24)]
-    alone = [[line.confidence for line in reader.read_lines(page, beam_size=1)] for page in pages]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda page: reader.read_lines(page, beam_size=1), pages))
+    words = [[line_picture(WORDS[(i + k) % len(WORDS)], 18 + 3 * k) for k in range(6)] for i in range(24)]
+    alone, together = by_threads(lambda part: reader.read_lines(part, beam_size=beam_size), words, 1)
     for expected, found in zip(alone, together, strict=True):
-        assert [line.confidence for line in found] == pytest.approx(expected, abs=1e-5)
+        assert [line.confidence for line in found] == pytest.approx(
+            [line.confidence for line in expected], abs=1e-5
+        )
+    pages = [page_picture(ROWS[i:] + ROWS[:i]) for i in range(4)]
+    alone, together = by_threads(lambda page: reader.read(page, min_confidence=0.0), pages)
+    assert [page.text for page in together] == [page.text for page in alone]

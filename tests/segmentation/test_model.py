@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -7,6 +9,7 @@ from common.encoder import Encoder
 from common.errors import UsageError
 from segmentation import Segmenter
 from segmentation.model import SegmentationModel, SegmenterConfig, SelfAttention, classes_at, upsample
+from tests.conftest import by_threads
 from tests.segmentation.conftest import CLASSES, tiny_segmenter
 
 CONTEXTS = ["renet", "none", "conv", "attention"]
@@ -128,3 +131,17 @@ def test_classes_of_large_images_are_found_in_strips(monkeypatch):
         monkeypatch.setattr("segmentation.model._VALUES", 2 * 5 * size[1] * 3)
         assert (classes_at(logits, *size) == whole).float().mean() > 0.99  # equal but for rounding
         assert classes_at(logits, *size).shape == whole.shape
+
+
+def test_threads_that_share_a_segmenter_see_what_one_sees():
+    segmenter = Segmenter(tiny_segmenter(), "cpu", "fp32")
+    random = np.random.default_rng(0)
+    scenes = [
+        Image.fromarray(random.integers(0, 255, (height, width, 3), np.uint8))
+        for height, width in ((60, 80), (80, 60), (50, 50))
+    ]
+    alone, together = by_threads(segmenter.segment, scenes, 6)
+    assert all(
+        (found.labels == expected.labels).mean() > 0.999
+        for expected, found in zip(alone, together, strict=True)
+    )

@@ -5,6 +5,7 @@ import sacrebleu
 import torch
 
 from common.errors import UsageError, VisionWarning
+from tests.conftest import by_threads
 from tests.translation.conftest import sentence_pairs, tiny_translator
 from translation import Translator
 from translation.metrics import bleu, by_length, scores
@@ -150,3 +151,11 @@ def test_scores_by_length():
         ("20-", 2),
     ]
     assert groups[0]["bleu"] == pytest.approx(100)
+
+
+def test_threads_that_share_a_translator_say_what_one_says(translator):
+    parts = [[pair.source for pair in PAIRS[i : i + 6]] for i in range(0, 36, 6)]
+    alone, together = by_threads(translator.translate, parts)
+    for expected, found in zip(alone, together, strict=True):
+        assert [t.text for t in found] == [t.text for t in expected]
+        assert [t.log_prob for t in found] == pytest.approx([t.log_prob for t in expected], abs=1e-4)

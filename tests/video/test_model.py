@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from common.errors import UsageError
-from tests.video.conftest import tiny_classifier
+from tests.conftest import by_threads
+from tests.video.conftest import moving_square, tiny_classifier, write_video
+from video.classifier import ActionClassifier
 from video.images import sample, shuffle_frames
 from video.model import ClipConfig, ClipNetwork, ConvLSTM
 
@@ -138,3 +141,16 @@ def test_a_size_that_is_no_multiple_of_the_stride(head, encoder):
     with torch.inference_mode():
         features = model.encode(torch.rand(16, 3, 72, 72)).unflatten(0, (1, 2, 8))  # N, S, T, L, C
         assert model.network(features, torch.tensor([8])).shape == (1, len(model.labels))
+
+
+def test_threads_that_share_a_classifier_name_what_one_names(tmp_path):
+    classifier = ActionClassifier(tiny_classifier(), "cpu", "fp32")
+    clips = [
+        write_video(tmp_path / f"{move}.mp4", moving_square(move, 12)) for move in ("left", "right", "up")
+    ]
+    alone, together = by_threads(classifier.classify, clips)
+    for expected, found in zip(alone, together, strict=True):
+        assert found.label == expected.label
+        assert found.probability == pytest.approx(expected.probability, abs=1e-5)
+    windows = by_threads(lambda clip: [w.probabilities for w in classifier.watch(clip, window=0.3)], clips)
+    assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(*windows, strict=True))

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from common.errors import DataError, ImageError, UsageError
 from common.text import pad
-from tests.conftest import shape_picture
+from tests.conftest import by_threads, shape_picture
 from tests.vqa.conftest import tiny_answerer, write_questions
 from vqa import Answerer
 from vqa.data import Question, majority, most_frequent_answers, read_questions
@@ -318,3 +318,12 @@ def test_questions_that_cannot_be_answered(tmp_path):
     with pytest.raises(ImageError, match="no such file"):
         answerer.answer(tmp_path / "gone.png", "what")
     assert answerer.answer(picture, "what color is the shape " * 100).text
+
+
+def test_threads_that_share_an_answerer_answer_what_one_answers():
+    answerer = Answerer(tiny_answerer(), "cpu", "fp32")
+    asked = [(shape_picture(colour, "square"), "what color is it?") for colour in ("red", "blue", "green")]
+    alone, together = by_threads(lambda pair: answerer.answer(*pair), asked, 6)
+    for expected, found in zip(alone, together, strict=True):
+        assert found.text == expected.text
+        assert found.probability == pytest.approx(expected.probability, abs=1e-5)
