@@ -1,5 +1,6 @@
 """Score a language model on a part of a text: what `visionrnn evaluate language` calls."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -43,11 +44,15 @@ def evaluate(config: EvaluationConfig) -> None:
     unknown = int((codes == UNKNOWN).sum())
     if unknown == len(codes):
         raise DataError(f"{config.data}: the model knows none of the {len(codes):,} {alphabet.unit}")
+    started = time.perf_counter()
+    nats = _total(writer.nats_each(codes))
+    seconds = time.perf_counter() - started
     report: dict[str, Any] = {
-        **scores(_total(writer.nats_each(codes)), characters),
+        **scores(nats, characters),
         "num_characters": characters,
         f"num_{alphabet.unit}": len(codes),
         "num_unknown": unknown,
+        "seconds": round(seconds, 2),
     }
     if config.split == "val":
         train = encode_part(text, alphabet, *split.part("train"))[-_MOST:]
@@ -55,7 +60,7 @@ def evaluate(config: EvaluationConfig) -> None:
             "unigram": unigram_nats(train, codes, len(alphabet)),
             "kneser_ney_5": _total(KneserNey(train, len(alphabet), _ORDER).nats_each(codes)),
         }
-        report["baselines"] = {name: scores(nats, characters) for name, nats in baselines.items()}
+        report["baselines"] = {name: scores(total, characters) for name, total in baselines.items()}
     sizes = writer.model.sizes
     report |= {
         "unit": alphabet.unit,

@@ -50,6 +50,8 @@ HEADINGS = {
     "mase": "MASE",
     "mean_iou": "mean IoU %",
     "meteor": "METEOR",
+    "nats_per_character": "nats a character",
+    "bits_per_character": "bits a character",
     "ngrams": "n-grams, nats",
     "ngrams_microseconds": "n-grams, microseconds a character",
     "num_unanswerable": "answers unknown to train",
@@ -85,7 +87,14 @@ HEADINGS = {
     "written_over_loop.ratio": "characters/s written over a loop of LSTMCell",
 }
 """Keys of reports in words; one that is missing here is shown with spaces for underscores."""
-BASELINES = {"ar": "AR", "holt_winters": "Holt-Winters", "naive": "naive", "seasonal_naive": "seasonal naive"}
+BASELINES = {
+    "ar": "AR",
+    "kneser_ney_5": "Kneser-Ney of 5",
+    "unigram": "unigram",
+    "holt_winters": "Holt-Winters",
+    "naive": "naive",
+    "seasonal_naive": "seasonal naive",
+}
 """`baselines.NAME.SCORE` is headed by the baseline and the score."""
 
 
@@ -172,7 +181,8 @@ def task_row(task: Task) -> list[str]:
         above, _, below = key.partition("/")
         rate = report[above] / (report[below] if below else 1)
         speed = f"{rate:,.0f} {unit}/s"
-    score = f"**{report[task.score.key]:.1f}** {task.score.name}"
+    found = report[task.score.key]
+    score = f"**{found:.{1 if found >= 10 else 2}f}** {task.score.name}"
     return [page, card, score, task.score.peer, size, speed, command]
 
 
