@@ -148,12 +148,13 @@ def _to_rgb(image: Image.Image, *, copied: bool = False) -> Image.Image:
     """`copied`: never the image itself. A copy of a large one needs much memory."""
     deep = _deep_colours(image)
     if deep is None:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        image = ImageOps.exif_transpose(image) if copied or turned else image
-    elif image.mode == "RGBA":
-        image = Image.fromarray(np.concatenate([_to_bytes(deep[..., :3]), _to_bytes(deep[..., 3:])], axis=-1))
+        image = ImageOps.exif_transpose(image) if copied or _is_turned(image) else image
     else:
-        image = Image.fromarray(_to_bytes(deep))
+        parts = (
+            [_to_bytes(deep[..., :3]), _to_bytes(deep[..., 3:])] if deep.shape[-1] > 3 else [_to_bytes(deep)]
+        )
+        del deep
+        image = Image.fromarray(np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0])
     image.load()
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
@@ -165,15 +166,24 @@ def _to_rgb(image: Image.Image, *, copied: bool = False) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """An image with transparent pixels on white, RGB; some rows at a time, as there are large ones."""
+    """An image with transparent pixels on white, RGB."""
     found = Image.new("RGB", image.size)
+    for top, strip in _strips(image):
+        strip = strip.convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        found.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+    return found
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Some rows of an image at a time, each with the number of its first: a large one needs much memory."""
     rows = max(1, _STRIP // image.width)
     for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
-        found.paste(
-            Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), (0, top)
-        )
-    return found
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
 
 
 def _deep_colours(image: Image.Image) -> np.ndarray | None:
@@ -190,17 +200,18 @@ def _deep_colours(image: Image.Image) -> np.ndarray | None:
     if not apart and ";16" not in str(tiles[0].args):
         return None
     order = "B" if apart and tags.prefix == b"MM" else "L"
-    values: Any = 0
+    values: Any = None
     for upper in (True, False):
         with Image.open(name, formats=(image.format or "",)) as again:
             again.seek(image.tell())
             again.tile = [tile._replace(args=_raw_mode(tile.args, order, upper)) for tile in tiles]
-            part = np.asarray(ImageOps.exif_transpose(again))
-        if upper:
-            values = part.astype(np.uint16)
-            values <<= 8
-        else:
-            values |= part
+            part = ImageOps.exif_transpose(again) if _is_turned(again) else again
+            if values is None:
+                values = np.zeros((part.height, part.width, len(part.getbands())), np.uint16)
+            for top, strip in _strips(part):
+                rows = values[top : top + strip.height]
+                rows |= np.asarray(strip).astype(np.uint16) << (8 if upper else 0)
+            del again, part  # before the next one is decoded
     return values
 
 

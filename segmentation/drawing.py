@@ -36,14 +36,15 @@ def draw_overlay(source: ImageSource, found: Segmentation, out: Path) -> None:
         ImageError: the image cannot be read.
         OSError: `out` cannot be written.
     """
-    image = load_image(source)
     colours = palette(len(found.classes))
-    blended = np.array(image)
+    blended = np.array(load_image(source))
     for row, labels in zip(blended, found.labels, strict=True):  # an image of floats may need gigabytes
         row[:] = (0.5 * row + 0.5 * colours[labels]).round()
     overlay = Image.fromarray(blended)
+    del blended
     scale = max(1.0, _LEAST_SIDE / max(overlay.size))
-    overlay = overlay.resize((round(overlay.width * scale), round(overlay.height * scale)))
+    if scale > 1:
+        overlay = overlay.resize((round(overlay.width * scale), round(overlay.height * scale)))
     font = ImageFont.load_default(12)
     entries = [(found.classes.index(name), f"{name} {share:.1%}") for name, share in found.shares.items()]
     column = 28 + max(round(font.getlength(text)) for _, text in entries)
