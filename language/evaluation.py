@@ -14,7 +14,7 @@ from language.data import UNKNOWN, Split, encode_part, read_text
 from language.metrics import KneserNey, scores, unigram_nats
 from language.writer import Writer
 
-_ORDER, _MOST = 5, 5_000_000  # of the n-grams; units that they are counted over at most
+_ORDER, _MOST = 5, 2_000_000  # of the n-grams; units that they are counted over at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,7 @@ def evaluate(config: EvaluationConfig) -> None:
             "unigram": unigram_nats(train, codes, len(alphabet)),
             "kneser_ney_5": _total(KneserNey(train, len(alphabet), _ORDER).nats_each(codes)),
         }
+        report["num_counted"] = len(train)
         report["baselines"] = {name: scores(total, characters) for name, total in baselines.items()}
     sizes = writer.model.sizes
     report |= {
