@@ -100,7 +100,10 @@ def prepare_run(config: C) -> C:
     file = config.out / CONFIG_FILE
     flags = {f.name: f for f in fields(config)}
     if not config.resume:
-        used = config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir()))
+        half = f"{CONFIG_FILE}.tmp"  # all that is left of a run that was killed as it began
+        used = config.out.exists() and (
+            not config.out.is_dir() or any(file.name != half for file in config.out.iterdir())
+        )
         if used and _is_first_process():
             raise UsageError(
                 f"--out {config.out}: exists already; add --resume to continue it, or name another"

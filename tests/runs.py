@@ -35,8 +35,8 @@ TASKS = (
     "captioning", "self_critical", "ocr", "video", "segmentation", "vqa", "forecasting", "language",
     "translation",
 )  # fmt: skip
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
     ["torch", "torchvision", "timm", "pytorch_lightning", "torch.utils.tensorboard", "pandas", "av", "cv2"]
 )
 
@@ -77,7 +77,7 @@ def command(task: str, root: Path) -> list[str]:
     return [str(SCRIPTS / f"train_{name}.py"), *map(str, ("--data", data, *common, *flags[task]))]
 
 
-def _run(
+def run_script(
     arguments: Sequence[str], log: Path, environment: dict[str, str], stop: signal.Signals | None
 ) -> None:
     os.environ.update(environment)
@@ -128,7 +128,7 @@ def run(
                             "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes),
                             "GROUP_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": port}  # fmt: skip
         file = log.with_name(f"{log.name}{rank or ''}")
-        process = _PROCESSES.Process(target=_run, args=([*map(str, arguments)], file, environment, stop))
+        process = PROCESSES.Process(target=run_script, args=([*map(str, arguments)], file, environment, stop))
         process.start()
         started.append(process)
     for process in started:
