@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from common.cli import print_note
+from common.cli import print_note, release_freed_memory
 from common.distributed import step_seed
 from common.errors import DataError, ModelError
 from common.export import export
@@ -26,6 +26,7 @@ from common.pretrained import PretrainedModel
 if TYPE_CHECKING:
     from common.training import TrainConfig
 
+_RELEASE_SECONDS = 30.0  # between two times that freed memory goes back to the system
 CONFIG_FILE, LAST, BEST = "train_config.json", "last.ckpt", "best"
 
 
@@ -79,7 +80,7 @@ class RunFolder(Checkpoint):
     ) -> None:
         self.config, self.model, self.monitor, self.mode, self.report = config, model, monitor, mode, report
         self.history: list[dict[str, float]] = []
-        self._started = time.monotonic()
+        self._started = self._released = time.monotonic()
         self._steps: list[int] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -131,7 +132,10 @@ class RunFolder(Checkpoint):
         self._started = time.monotonic()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Make the step's randomness independent of what ran before it."""
+        """Make the step's randomness independent of what ran before it; bound the memory of the process."""
+        if time.monotonic() > self._released + _RELEASE_SECONDS:
+            release_freed_memory()
+            self._released = time.monotonic()
         torch.manual_seed(step_seed(self.config.seed, trainer.global_step, trainer.global_rank))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

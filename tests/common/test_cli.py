@@ -33,6 +33,31 @@ def test_freed_memory_is_used_again():
     assert kept < usual / 10
 
 
+PIECES = """
+import numpy as np
+from common.cli import keep_freed_memory, release_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4 // 1024
+
+keep_freed_memory()
+before = resident()
+maps = [np.ones(2**17) for _ in range(400)]  # 400 MiB
+del maps[::2]
+scattered = resident() - before
+release_freed_memory()
+print(scattered, resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
+def test_freed_memory_in_pieces_goes_back_to_the_system():
+    found = subprocess.run([sys.executable, "-c", PIECES], check=True, capture_output=True, text=True)
+    scattered, left = map(int, found.stdout.split())
+    assert scattered > 380
+    assert left < 220
+
+
 PRINTS = """
 import sys, warnings
 from dataclasses import dataclass

@@ -261,6 +261,16 @@ def test_the_epoch_that_is_kept(train, tmp_path, mode, keep, epoch):
     assert json.loads((tmp_path / "run" / "best" / "info.json").read_text())["epoch"] == epoch
 
 
+def test_a_training_gives_freed_memory_back(train, monkeypatch):
+    times = []
+    monkeypatch.setattr("common.run_folder.release_freed_memory", lambda: times.append(1))
+    train("seldom")
+    assert times == []
+    monkeypatch.setattr("common.run_folder._RELEASE_SECONDS", 0.0)
+    train("often")
+    assert len(times) == 9
+
+
 def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(train, tmp_path):
     train(learning_rate=1e-9, epochs=1, scale=2.0)
     assert history(tmp_path / "run")[0] == pytest.approx((8.0, 1.0))
