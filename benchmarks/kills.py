@@ -34,6 +34,7 @@ from tests import runs
 from tests.scripts.test_training_runs import EPOCHS, RANDOM
 
 KEPT = {"best", "curves.png", "last.ckpt", "metrics.csv", "tensorboard", "train_config.json"}
+_OF_CACHE = re.compile(r"features-|index\.json|os\.mkdir  (\*|train|val|cache)")
 _WRITES = os.O_WRONLY | os.O_RDWR
 _OPERATIONS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
 
@@ -43,7 +44,7 @@ class Config:
     """Flags."""
 
     folder: Path
-    """Folder for data and runs; must be new."""
+    """Folder for data, runs and results; what it holds of an earlier call is not done again."""
     chains: int = 40
     """How many, over all tasks in turn; every second one is killed at a chosen moment."""
     seed: int = 0
@@ -68,10 +69,12 @@ class Moment:
 
 def main(config: Config) -> int:
     """Run the chains; 1 if one of them differs, fails or leaves something behind."""
-    config.folder.mkdir(parents=True)
+    config.folder.mkdir(parents=True, exist_ok=True)
+    results = config.folder / "results.jsonl"
+    results.touch()
+    found: list[dict[str, Any]] = [json.loads(line) for line in results.read_text().splitlines()]
     whole = {task: _whole(config.folder / f"whole-{task}", task) for task in runs.TASKS}
-    found: list[dict[str, Any]] = []
-    for number in range(config.chains):
+    for number in range(len(found), config.chains):
         task = runs.TASKS[number % len(runs.TASKS)]
         chance = random.Random(f"{config.seed} {number}")
         result = _chain(config.folder / f"{number:03d}-{task}", task, whole[task], chance, number % 2 == 1)
@@ -80,6 +83,8 @@ def main(config: Config) -> int:
             flush=True,
         )
         found.append(result)
+        with results.open("a") as file:
+            file.write(json.dumps(result) + "\n")
     moments = Counter(kill for result in found for kill in result["kills"])
     report = {
         "command": command_line(),
@@ -107,26 +112,30 @@ class Whole:
 
 def _whole(folder: Path, task: str) -> Whole:
     command = [*runs.command(task, folder), *map(str, (*EPOCHS, *RANDOM.get(task, ())))]
-    out, log = folder / "run", folder / "log"
-    started = time.monotonic()
-    code = _run([*command, "--out", str(out)], log, folder, Moment())
-    if code:
-        raise RuntimeError(log.read_text())
+    out, log, seconds = folder / "run", folder / "log", folder / "seconds"
+    if not seconds.exists():
+        shutil.rmtree(out, ignore_errors=True)
+        started = time.monotonic()
+        if _run([*command, "--out", str(out)], log, folder, Moment()):
+            raise RuntimeError(log.read_text())
+        seconds.write_text(str(time.monotonic() - started))
     operations = (folder / "operations").read_text().split("\n")[:-1]
-    return Whole(command, out, time.monotonic() - started, operations)
+    return Whole(command, out, float(seconds.read_text()), operations)
 
 
 def _chain(folder: Path, task: str, whole: Whole, chance: random.Random, chosen: bool) -> dict[str, Any]:
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     out, cache, kills, wrong = folder / "run", folder / "cache", [], []
-    warm = whole.out.parent / "cache"
+    warm, operations = whole.out.parent / "cache", whole.operations
     if warm.exists() and chance.random() < 0.5:
         shutil.copytree(warm, cache)
+        operations = [name for name in operations if not _OF_CACHE.search(name)]
     for last in [False] * chance.choice((1, 1, 2)) + [True]:
         flags = ["--out", str(out), "--workers", str(chance.choice((0, 2)))]
         flags += ["--cache", str(cache)] if warm.exists() else []
         flags += ["--resume"] if (out / "train_config.json").exists() else []
-        moment = Moment() if last else _moment(whole, chance, chosen)
+        moment = Moment() if last else _moment(whole.seconds, operations if chosen else [], chance)
         had_model = _has_model(out)
         code = _run([*whole.command, *flags], folder / "log", folder, moment)
         if code == -signal.SIGKILL:
@@ -142,11 +151,11 @@ def _chain(folder: Path, task: str, whole: Whole, chance: random.Random, chosen:
     return {"task": task, "kills": kills, "wrong": wrong}
 
 
-def _moment(whole: Whole, chance: random.Random, chosen: bool) -> Moment:
-    if not chosen:
-        return Moment(seconds=chance.uniform(0.05, whole.seconds))
-    operation = chance.choice(sorted(set(whole.operations)))
-    occurrence = chance.randrange(whole.operations.count(operation))
+def _moment(seconds: float, operations: Sequence[str], chance: random.Random) -> Moment:
+    if not operations:
+        return Moment(seconds=chance.uniform(0.05, seconds))
+    operation = chance.choice(sorted(set(operations)))
+    occurrence = chance.randrange(operations.count(operation))
     return Moment(0, operation, occurrence, chance.choice((0.0, chance.uniform(1e-5, 3e-3))))
 
 
