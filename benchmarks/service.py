@@ -205,8 +205,8 @@ def page(seed: int) -> Image.Image:
 def scene(seed: int) -> Image.Image:
     """Coloured shapes on a ground."""
     random_state = np.random.default_rng(seed)
-    size = tuple(int(n) for n in random_state.integers(120, 500, 2))
-    image = Image.new("RGB", size, tuple(int(n) for n in random_state.integers(60, 255, 3)))
+    width, height = (int(n) for n in random_state.integers(120, 500, 2))
+    image = Image.new("RGB", (width, height), tuple(int(n) for n in random_state.integers(60, 255, 3)))
     draw = ImageDraw.Draw(image)
     for _ in range(8):
         x, y, width, height = (int(n) for n in random_state.integers(5, 110, 4))
