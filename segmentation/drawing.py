@@ -10,6 +10,7 @@ from common.images import ImageSource, load_image
 from segmentation.segmenter import Segmentation
 
 _LEAST_SIDE = 480  # pixels of the longer side of an overlay: smaller images are enlarged
+_STRIP = 2**22  # pixels that are blended at a time
 _ROW = 18  # pixels of a line of the legend
 
 
@@ -37,11 +38,13 @@ def draw_overlay(source: ImageSource, found: Segmentation, out: Path) -> None:
         OSError: `out` cannot be written.
     """
     colours = palette(len(found.classes))
-    blended = np.array(load_image(source))
-    for row, labels in zip(blended, found.labels, strict=True):  # an image of floats may need gigabytes
-        row[:] = (0.5 * row + 0.5 * colours[labels]).round()
-    overlay = Image.fromarray(blended)
-    del blended
+    overlay = load_image(source)
+    rows = max(1, _STRIP // overlay.width)  # of all at once the floats may need gigabytes
+    for top in range(0, overlay.height, rows):
+        labels = found.labels[top : top + rows]
+        strip = np.asarray(overlay.crop((0, top, overlay.width, top + len(labels))))
+        blended = (0.5 * strip + 0.5 * colours[labels]).round().astype(np.uint8)
+        overlay.paste(Image.fromarray(blended), (0, top))
     scale = max(1.0, _LEAST_SIDE / max(overlay.size))
     if scale > 1:
         overlay = overlay.resize((round(overlay.width * scale), round(overlay.height * scale)))

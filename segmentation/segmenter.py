@@ -27,7 +27,9 @@ class Segmentation:
     @property
     def shares(self) -> dict[str, float]:
         """Class name -> share of the image, largest first, without those that do not occur."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
+        counts = np.zeros(len(self.classes), np.int64)
+        for row in self.labels:  # of all at once NumPy makes 64-bit integers
+            counts += np.bincount(row, minlength=len(self.classes))
         order = np.argsort(-counts, kind="stable")
         return {self.classes[i]: float(counts[i] / self.labels.size) for i in order if counts[i]}
 
