@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from common.cli import run
 from common.errors import ImageError, UsageError
 from common.images import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
     Preprocess,
+    allowed_pixels,
     limit_pixels,
     load_image,
     read_batches,
 )
+from common.predictor import UseFlags
 from common.schema import checked
 from tests.conftest import mutated
 
@@ -291,6 +294,14 @@ def test_images_of_too_many_pixels_are_refused_before_they_are_decoded(tmp_path,
             load_image(source)
     with pytest.raises(UsageError, match="--max-pixels 0"):
         limit(0)
+
+
+def test_a_flag_of_every_script_that_uses_a_model_sets_the_limit(limit, monkeypatch):
+    seen = []
+    monkeypatch.setattr("sys.argv", ["x", "--max-pixels", "1234"])
+    with pytest.raises(SystemExit):
+        run(lambda flags: seen.append((flags.max_pixels, allowed_pixels())), UseFlags, "")
+    assert seen == [(1234, 1234)]
 
 
 @pytest.mark.filterwarnings("ignore:Image size")

@@ -163,6 +163,13 @@ def test_lmdb_of_the_benchmark(tmp_path):
     assert found[0].grey().shape == found[0].size[::-1]
 
 
+def test_entries_of_an_lmdb_with_too_many_pixels_are_refused(tmp_path, monkeypatch):
+    (line,) = read_lines(write_lmdb(tmp_path / "set", ["tea"]))
+    monkeypatch.setattr("common.images._limit", 100)
+    with pytest.raises(ImageError, match="and at most 100 are read"):
+        line.grey()
+
+
 @pytest.mark.parametrize("count", [b"100000000", b"4", b"-1", b"x", b"", b"1.5", b"\xff", b"9" * 400])
 def test_an_impossible_number_of_samples_is_one_line(tmp_path, count):
     with pytest.raises(DataError, match=r"num-samples is .*, expected a number up to its 3 entries"):
