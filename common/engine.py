@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Engine = Literal["auto", "graph", "torch"]
 Precision = Literal["auto", "bf16", "fp32"]
 GRAPH_FORMAT = 1
+_threads = 0  # 0 leaves it to `threads`
 _EXPORT = "python scripts/export.py MODEL --out DIR makes them anew"
 
 
@@ -179,11 +180,17 @@ def _settings(precision: Literal["bf16", "fp32"]) -> dict[str, Any]:
     }
 
 
+def limit_threads(count: int) -> None:
+    """Threads of the graphs that are loaded from now on."""
+    global _threads
+    _threads = count
+
+
 def threads() -> int:
     """Threads of a graph: OMP_NUM_THREADS where it is set, else the cores that this process may use."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
+    if _threads or (given.isdigit() and int(given) > 0):
+        return _threads or int(given)
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows

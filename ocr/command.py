@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -18,7 +18,6 @@ from ocr.ctc import Reading
 from ocr.documents import open_pages
 from ocr.hocr import HEAD, TAIL, page_element
 from ocr.language import CharacterNgrams, LanguageModel
-from ocr.model import Recognizer
 from ocr.phrases import read_words
 from ocr.reader import BEAM_SIZE, Page, TextReader, Word
 
@@ -103,7 +102,7 @@ def main(config: Config) -> int:
     return int(failed)
 
 
-def _language(words: Path, model: Recognizer) -> CharacterNgrams:
+def _language(words: Path, model: Any) -> CharacterNgrams:
     return CharacterNgrams.of(read_words(words), model.charset, base=model.language_model)
 
 

@@ -150,7 +150,7 @@ def collate(
     lines, texts, folded, indices = zip(*good, strict=True)
     classes = [charset.encode(text) for text in texts]
     return TextBatch(
-        stack(lines),
+        LineBatch(*map(torch.from_numpy, stack(lines))),
         torch.tensor([k for label in classes for k in label]),
         torch.tensor([len(label) for label in classes]),
         torch.tensor(folded),

@@ -10,14 +10,13 @@ import torch
 from torchmetrics.functional.text import char_error_rate
 
 from common.cli import command_line
+from common.engine import limit_threads
 from common.errors import DataError, ImageError, UsageError
 from common.evaluation import ReportFlags, left_out, show, write_report
 from common.files import check_folder, load_json
-from common.pretrained import parameter_count
 from ocr.charset import composed
 from ocr.labels import LABELS, LmdbRecord, TextLine, read_lines
 from ocr.metrics import bag_of_words_f1, score_lines
-from ocr.model import Recognizer
 from ocr.reader import BEAM_SIZE, TextReader
 
 _WORST = 50  # of each folder
@@ -56,8 +55,8 @@ def evaluate(config: EvaluationConfig) -> int:
     if config.last and len(config.last) != len(config.data):
         raise UsageError(f"--last: {len(config.last)} values for {len(config.data)} folders of --data")
     check_folder("--report", config.report)
-    model = Recognizer.from_pretrained(config.model)
-    reader = TextReader(model, config.device, config.precision)
+    limit_threads(1)
+    reader = TextReader.from_pretrained(config.model, config.device, config.precision)
     report: dict[str, Any] = {}
     worst: list[dict[str, Any]] = []
     errors: list[ImageError] = []
@@ -79,8 +78,8 @@ def evaluate(config: EvaluationConfig) -> int:
     report |= {
         "num_unreadable": len(errors),
         "model": config.model,
-        "encoder": model.config.encoder,
-        "parameters": parameter_count(model),
+        "encoder": reader.model.config.encoder,
+        "parameters": reader.parameters,
         "data": " ".join(folder.resolve().name for folder in (*config.data, config.pages) if folder),
         "last": " ".join(config.last),
         "beam_size": config.beam_size,

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import torch
 
 from common.images import ImageSource, load_image
 
@@ -45,31 +44,31 @@ class LinePreprocess:
             line, (width, self.height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         )
 
-    def normalize(self, line: np.ndarray) -> torch.Tensor:
+    def normalize(self, line: np.ndarray) -> np.ndarray:
         """uint8 (height, W) -> float32 (height, W''), W'' the next multiple of 4; 0 is the line's mean."""
         pixels = line.astype(np.float32)
         pixels = (pixels - pixels.mean()) / max(float(pixels.std()), _MIN_CONTRAST)
         extra = -line.shape[1] % WIDTH_MULTIPLE
-        return torch.from_numpy(np.pad(pixels, ((0, 0), (0, extra))))
+        return np.pad(pixels, ((0, 0), (0, extra)))
 
-    def __call__(self, source: ImageSource | np.ndarray) -> torch.Tensor:
+    def __call__(self, source: ImageSource | np.ndarray) -> np.ndarray:
         """An image or a grey array -> float32 (height, W). Raises ImageError."""
         return self.normalize(self.scale(grey(source)))
 
 
 class LineBatch(NamedTuple):
-    """Lines of one batch."""
+    """Lines of one batch: arrays, in training tensors."""
 
-    lines: torch.Tensor
+    lines: Any
     """(N, 1, H, W)"""
-    widths: torch.Tensor
+    widths: Any
     """(N,) pixels of each line before padding in the batch"""
 
 
-def stack(lines: Sequence[torch.Tensor]) -> LineBatch:
+def stack(lines: Sequence[np.ndarray]) -> LineBatch:
     """Lines (H, W_i) -> one batch, padded on the right with 0."""
-    widths = torch.tensor([line.shape[1] for line in lines])
-    batch = torch.zeros(len(lines), 1, lines[0].shape[0], int(widths.max()))
+    widths = np.array([line.shape[1] for line in lines])
+    batch = np.zeros((len(lines), 1, lines[0].shape[0], int(widths.max())), np.float32)
     for row, line in enumerate(lines):
         batch[row, 0, :, : line.shape[1]] = line
     return LineBatch(batch, widths)

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from typing import Protocol
 
-import torch
-from torch import nn
+import numpy as np
 
 from ocr.charset import Charset
 
 ORDER = 5
+NGRAMS = ("keys", "counts")
+"""The arrays of a language model, as they are called in a recognizer's weights."""
 _KEY_BITS = 60  # of an n-gram's classes; its length is in the bits above
 
 
@@ -25,7 +26,7 @@ class LanguageModel(Protocol):
         """Natural logarithm of the probability of `character` after the text `before`."""
 
 
-class CharacterNgrams(nn.Module):
+class CharacterNgrams:
     """An n-gram model over characters, interpolated after Witten & Bell 1991.
 
     Case is folded: it distinguishes "8" and "B", not "b" and "B". Single characters are interpolated with the
@@ -34,23 +35,21 @@ class CharacterNgrams(nn.Module):
     Args:
         charset: its characters are the vocabulary.
         order: n, from 1 to 5; at most 4 from 4,096 characters on, at most 3 from 32,768 on.
-        size: number of n-grams in the weights that `load_state_dict` will load.
+        size: number of n-grams that `load` will be given.
+
+    Attributes:
+        keys: int64 (size,), the n-grams as numbers.
+        counts: int32 (size,), how often each occurs.
     """
 
-    keys: torch.Tensor
-    counts: torch.Tensor
-
     def __init__(self, charset: Charset, order: int = ORDER, size: int = 0) -> None:
-        super().__init__()
         self._bits = max(_KEY_BITS // ORDER, (len(charset) - 1).bit_length())  # of a class within a key
         self.order = max(1, min(order, _KEY_BITS // self._bits))
         folded = {c: c.lower() if not charset.unknown(c.lower()) else c for c in charset.characters}
         self._classes = {c: charset.encode(folded[c][:1])[0] for c in charset.characters}
         self._vocabulary = len(set(self._classes.values()))
-        self.register_buffer("keys", torch.zeros(size, dtype=torch.int64))
-        self.register_buffer("counts", torch.zeros(size, dtype=torch.int32))
+        self.keys, self.counts = np.zeros(size, np.int64), np.zeros(size, np.int32)
         self._cached = lru_cache(maxsize=200_000)(self._log_prob)
-        self.register_load_state_dict_post_hook(CharacterNgrams._clear_caches)
 
     @classmethod
     def of(
@@ -76,8 +75,8 @@ class CharacterNgrams(nn.Module):
             for i in range(order - 1, len(classes)):
                 for n in range(1, order + 1):
                     table[model._key(classes[i + 1 - n : i + 1])] += 1
-        model.keys = torch.tensor(list(table.keys()), dtype=torch.int64)
-        model.counts = torch.tensor(list(table.values()), dtype=torch.int32)
+        model.keys = np.array(list(table.keys()), np.int64)
+        model.counts = np.array(list(table.values()), np.int32)
         return model
 
     def log_prob(self, character: str, before: str) -> float:
@@ -116,10 +115,11 @@ class CharacterNgrams(nn.Module):
             entry[1] += 1
         return dict(sums)
 
-    def _clear_caches(self, _: object) -> None:
-        """New counts were loaded. Raises ValueError where one is below 1."""
-        if bool((self.counts < 1).any()):
+    def load(self, keys: np.ndarray, counts: np.ndarray) -> None:
+        """Take other n-grams. Raises ValueError where a count is below 1."""
+        if bool((counts < 1).any()):
             raise ValueError("the language model has n-grams that occur less than once")
+        self.keys, self.counts = keys, counts
         self.__dict__.pop("_table", None)
         self.__dict__.pop("_after", None)
         self._cached.cache_clear()

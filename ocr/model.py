@@ -5,8 +5,8 @@ Notation: N lines, H x W pixels, C channels, T = W / stride steps, D hidden size
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Any
 
 import timm
 import torch
@@ -18,43 +18,19 @@ from common.cli import sizes_of
 from common.encoder import check_name
 from common.errors import UsageError
 from common.pretrained import PretrainedModel
-from common.recurrent import CellKind, RecurrentEncoder
-from common.schema import Range, checked
-from ocr.charset import PRINTABLE, Charset
+from common.recurrent import RecurrentEncoder
+from common.schema import checked
+from ocr.charset import Charset
+from ocr.config import COMPACT, Architecture, RecognizerConfig
 from ocr.images import WIDTH_MULTIPLE, LinePreprocess
-from ocr.language import CharacterNgrams
+from ocr.language import NGRAMS, CharacterNgrams
 
 STRIDE = WIDTH_MULTIPLE
-COMPACT = "compact"
 _COMPACT: tuple[str, dict[str, Any]] = (
     "resnet10t",
     {"stem_width": 16, "channels": (32, 96, 192, 256), "layers": [1, 1, 2, 1]},
 )
 _PROBE = 64  # pixels, both ways, of the image that finds the strides
-
-
-@dataclass(frozen=True)
-class RecognizerConfig:
-    """Sizes of a CRNN."""
-
-    encoder: str = COMPACT
-    """compact (a thin ResNet-10), vgg (Shi et al. 2015), or a backbone of timm; trained from scratch."""
-    cell: CellKind = "lstm"
-    """lstm, gru or rnn."""
-    hidden_size: Annotated[int, Range(1, 65_536)] = 128
-    """Units of the RNN in each direction."""
-    layers: Annotated[int, Range(1, 16)] = 2
-    """Stacked RNN layers."""
-    dropout: Annotated[float, Range(0, 1)] = 0.1
-    """Before, between and after the RNN layers."""
-    height: Annotated[int, Range(16, 256)] = 32
-    """Pixels to which each line is scaled."""
-
-
-@dataclass(frozen=True)
-class _Architecture(RecognizerConfig):
-    charset: Annotated[str, Range(1)] = PRINTABLE
-    ngrams: Annotated[int, Range(0, 10**8)] = 0
 
 
 class _Cleared(TorchFunctionMode):
@@ -228,12 +204,13 @@ class Recognizer(PretrainedModel):
     """
 
     task = "ocr"
+    has_graphs = True
     pipeline_tag = "image-to-text"
 
     def __init__(self, config: RecognizerConfig, charset: Charset, ngrams: int = 0) -> None:
         super().__init__()
         self.config, self.charset = config, charset
-        self.language_model = CharacterNgrams(charset, size=ngrams) if ngrams else None
+        self.language_model: Any = CharacterNgrams(charset, size=ngrams) if ngrams else None
         self.preprocess = LinePreprocess(config.height)
         self.columns = LineEncoder(config.encoder)
         self.rnn = RecurrentEncoder(
@@ -255,7 +232,7 @@ class Recognizer(PretrainedModel):
     @classmethod
     def from_architecture(cls, values: dict[str, Any]) -> "Recognizer":
         """Build with random weights."""
-        built: _Architecture = checked(_Architecture, values, "architecture")
+        built: Architecture = checked(Architecture, values, "architecture")
         return cls(sizes_of(RecognizerConfig, built), Charset(built.charset), built.ngrams)
 
     def forward(
@@ -263,11 +240,32 @@ class Recognizer(PretrainedModel):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """lines (N, 1, H, W), widths (N,) in pixels or None for all W -> logits (N, T, K), steps (N,).
 
-        Pixels beyond a line's width change nothing.
+        Pixels beyond a line's width change nothing. Arrays are taken as tensors on the CPU.
         """
+        lines = torch.as_tensor(lines)
         if widths is None:
             widths = torch.full((len(lines),), lines.shape[-1], device=lines.device)
+        widths = torch.as_tensor(widths)
         columns = self.columns(lines, widths)
         steps = widths // STRIDE
         outputs, _ = self.rnn(self.dropout(columns), steps)
         return self.classify(self.dropout(outputs)), steps
+
+    def graphs(self) -> dict[str, Any]:
+        """See `PretrainedModel.graphs`."""
+        from ocr.export import graphs
+
+        return graphs(self)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if isinstance(self.language_model, CharacterNgrams):
+            for name in NGRAMS:
+                array = getattr(self.language_model, name)
+                destination[f"{prefix}language_model.{name}"] = torch.from_numpy(array)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        given = {name: state_dict.pop(f"{prefix}language_model.{name}", None) for name in NGRAMS}
+        if isinstance(self.language_model, CharacterNgrams) and None not in given.values():
+            self.language_model.load(*(given[name].cpu().numpy() for name in NGRAMS))
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
 from common.engine import Precision
 from common.errors import ImageError, UsageError
@@ -18,9 +17,12 @@ from common.threads import ahead
 from ocr.ctc import Reading, greedy, prefix_beam_search
 from ocr.images import grey, stack
 from ocr.language import LanguageModel
-from ocr.model import Recognizer
+from ocr.on_graphs import OnGraphs
 from ocr.page import Layout, find_lines
 from ocr.words import Span, find_words
+
+if TYPE_CHECKING:
+    from ocr.model import Recognizer
 
 _AHEAD = 8  # batches that are read from disk and sorted by width at a time
 _PROBED = 16  # lines that tell whether a page stands upright: its longest
@@ -84,7 +86,7 @@ class Page:
         return self.text
 
 
-class TextReader(Predictor[Recognizer]):
+class TextReader(Predictor["Recognizer | OnGraphs"]):
     """Reads text with a trained model.
 
     Args:
@@ -97,11 +99,24 @@ class TextReader(Predictor[Recognizer]):
         >>> print(reader.read("receipt.jpg"))  # doctest: +SKIP
     """
 
-    model_class = Recognizer
+    graph_class = OnGraphs
 
-    def __init__(self, model: Recognizer, device: str = "auto", precision: Precision = "auto") -> None:
+    def __init__(
+        self, model: "Recognizer | OnGraphs", device: str = "auto", precision: Precision = "auto"
+    ) -> None:
         super().__init__(model, device, precision)
-        self._network = self.in_precision(model)
+        self._network: Any = model
+        if not isinstance(model, OnGraphs):
+            from ocr.on_torch import OnTorch
+
+            self._network = OnTorch(model, self.device, self.dtype)
+
+    @classmethod
+    def torch_class(cls) -> "type[Recognizer]":
+        """See `Predictor.torch_class`."""
+        from ocr.model import Recognizer
+
+        return Recognizer
 
     def read(
         self,
@@ -246,9 +261,7 @@ class TextReader(Predictor[Recognizer]):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             images, widths = stack([ready[i] for i in chosen])
-            with torch.inference_mode():
-                logits, steps = self._network(images.to(self.device, self.dtype), widths.to(self.device))
-                log_probs = logits.float().log_softmax(-1).cpu().numpy()
+            log_probs, steps = self._network.log_probs(images, widths)
             for i, row, length in zip(chosen, log_probs, steps.tolist(), strict=True):
                 found[i] = row[:length]
         return [found[i] for i in range(len(ready))]

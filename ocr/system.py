@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
@@ -95,7 +96,8 @@ class OcrSystem(TrainingSystem):
         """
         if batch is None:
             height = self.model.config.height
-            empty = LineBatch(*(t.to(self.device) for t in stack([torch.zeros(height, WIDTH_MULTIPLE)])))
+            blank = stack([np.zeros((height, WIDTH_MULTIPLE), np.float32)])
+            empty = LineBatch(*(torch.from_numpy(array).to(self.device) for array in blank))
             zero = torch.zeros(1, dtype=torch.long, device=self.device)
             batch = TextBatch(empty, zero[:0], zero, zero > 0, [""], [-1])
         lines, widths = batch.images

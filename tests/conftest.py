@@ -22,6 +22,7 @@ from captioning.model import CaptionModel, DecoderConfig
 from common.encoder import Encoder
 from common.export import export
 from common.text import Vocabulary, tokenize
+from ocr.model import Recognizer
 from tests.ocr.conftest import WORDS, line_picture, tiny_recognizer
 from tests.translation.conftest import trained_translator
 from translation.model import TranslationModel
@@ -154,9 +155,10 @@ def lines(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def recognizer_folder(tmp_path_factory) -> Path:
-    """An untrained recognizer on disk."""
+    """An untrained recognizer on disk, with its graph."""
     folder = tmp_path_factory.mktemp("recognizer")
     tiny_recognizer().save_pretrained(folder)
+    export(Recognizer, folder)
     return folder
 
 

@@ -1,0 +1,35 @@
+"""What of a recognizer becomes a graph. Notation: N lines, H x W pixels, T steps, K classes."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from common.export import Traced
+from ocr.images import stack
+from ocr.model import Recognizer
+
+_WIDTHS = ((96, 60, 32), (48, 160), (200, 64, 120, 16))  # of lines, padded to the widest
+
+
+class Reading(nn.Module):
+    """lines (N, 1, H, W), widths (N,) -> log-probabilities (N, T, K)."""
+
+    def __init__(self, model: Recognizer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, lines: torch.Tensor, widths: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        logits, _ = self.model(lines, widths)
+        return logits.log_softmax(dim=-1)
+
+
+def graphs(model: Recognizer) -> dict[str, Traced]:
+    """The graph of a model, with lines of many widths to trace and to compare."""
+    random, height = np.random.default_rng(0), model.config.height
+    inputs = []
+    for widths in _WIDTHS:
+        strokes = [np.repeat(random.integers(0, 2, (height, w // 4)), 4, axis=1) for w in widths]
+        lines, ends = stack([model.preprocess(np.uint8(60 + 180 * each)) for each in strokes])
+        inputs.append((torch.from_numpy(lines), torch.from_numpy(ends)))
+    return {"read": Traced(Reading(model), inputs)}
