@@ -21,6 +21,7 @@ from common.errors import VisionError, VisionWarning
 C = TypeVar("C")
 T = TypeVar("T")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
+_TRAIN = {"torch", "torchvision", "timm", "pytorch_lightning", "safetensors", "torchmetrics", "nltk", "tqdm"}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -176,11 +177,12 @@ def release_freed_memory() -> None:
 
 @contextmanager
 def needs_extra(name: str) -> Iterator[None]:
-    """Around a script's imports: a missing package of the extra `name` ends it with the cure and code 2."""
+    """Around imports: a missing package of the extra `name`, or of `train`, ends all with the cure."""
     try:
         yield
     except ModuleNotFoundError as error:
-        message = f"{error.name} is not installed; run: pip install '.[{name}]'"
+        extra = "train" if error.name in _TRAIN else name
+        message = f"{error.name} is not installed; run: pip install '.[{extra}]'"
         sys.exit(_report(message, 2))
 
 

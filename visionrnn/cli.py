@@ -28,11 +28,10 @@ class Command:
     def load(self) -> tuple[type[Any], Callable[[Any], int | None]]:
         """Import it -> the flags and the function."""
         import importlib
-        from contextlib import nullcontext
 
         from common.cli import needs_extra
 
-        with needs_extra(self.extra) if self.extra else nullcontext():
+        with needs_extra(self.extra or "train"):
             module = importlib.import_module(self.module)
         return getattr(module, self.config), getattr(module, self.function)
 
