@@ -1,6 +1,8 @@
 """Imported first by packages that run on torch: says what to do where it is not installed."""
 
-from importlib.util import find_spec
-
-if find_spec("torch") is None:
-    raise ModuleNotFoundError("torch is not installed; run: pip install '.[train]'", name="torch")
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"{error.name} is not installed; run: pip install '.[train]'", name=error.name
+    ) from None

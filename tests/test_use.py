@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from tests.conftest import tiny_model
+from tests.conftest import shape_picture, tiny_model
 from tests.ocr.conftest import tiny_recognizer
 from tests.segmentation.conftest import CLASSES, tiny_segmenter
 from tests.video.conftest import MOVES, tiny_classifier
@@ -31,6 +31,40 @@ def loaded():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
+
+
+BLOCKED = ("torch", "torchvision", "timm", "safetensors", *TRAINING)
+
+
+GONE = f"""
+import sys
+class Gone:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in {BLOCKED}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Gone())
+from visionrnn.cli import main
+main()
+"""
+
+
+def without_torch(*words):
+    """The command in a process that can import nothing of torch."""
+    return subprocess.run([sys.executable, "-c", GONE, *map(str, words)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("command", ["caption", "read"])
+def test_commands_work_where_torch_is_not_installed(command, request, tmp_path):
+    folder = request.getfixturevalue({"caption": "model_folder", "read": "recognizer_folder"}[command])
+    shape_picture("red", "circle").save(tmp_path / "a.png")
+    done = without_torch(command, tmp_path / "a.png", "--model", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_task_says_what_to_install():
+    done = without_torch("segment", "a.png")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: torch is not installed; run: pip install '.[train]'\n"
 
 
 @pytest.mark.parametrize("task", TASKS)
