@@ -33,6 +33,7 @@ from timing import resident
 from captioning import Captioner
 from common.cli import command_line, run
 from common.errors import ImageError
+from common.images import FORMATS, blamed_on
 from ocr import TextReader
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
@@ -128,8 +129,10 @@ def handler(answers: dict[str, Callable[[Image.Image], str]]) -> type[BaseHTTPRe
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers["Content-Length"]))
             try:
-                code, text = 200, answers[self.path](Image.open(io.BytesIO(content)))
-            except (ImageError, Image.UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
+                with blamed_on("the image"):  # Pillow raises errors of every type
+                    image = Image.open(io.BytesIO(content), formats=FORMATS)
+                code, text = 200, answers[self.path](image)
+            except ImageError as error:
                 code, text = 422, str(error)
             except Exception as error:
                 code, text = 500, repr(error)
