@@ -40,7 +40,8 @@ class TranslationSystem(TrainingSystem):
         network = self.model.network
         memory = network.remember(batch.source)
         state = network.init_state(memory)
-        found = draw(network.step, state, memory, max_length=longest(batch.source.shape[1]))
+        most = longest(min(batch.source.shape[1], self.model.max_length))  # a line may be very long
+        found = draw(network.step, state, memory, max_length=most)
         for index, hypothesis in zip(batch.indices, found, strict=True):
             self._found.append((index, self.model.target.decode(hypothesis.tokens)))
 

@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from common.cli import command_line, sizes_of
-from common.errors import DataError, UsageError
+from common.errors import DataError
 from common.loading import PartsData
+from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
 from translation.data import LengthBatches, PairDataset, SentencePair, collate, read_pairs
 from translation.model import TranslationConfig, TranslationModel
@@ -37,13 +38,13 @@ class TranslationTraining(TranslationConfig, TrainConfig):
     """Language to translate from, as the files are named: en."""
     target: str
     """Language to translate to."""
-    subwords: int = 4000
+    subwords: Annotated[int, Range(1, 1_000_000)] = 4000
     """Subwords of each language, at most."""
-    max_length: int = 100
+    max_length: Annotated[int, Range(1, 100_000)] = 100
     """Most subwords of a sentence; longer pairs are left out of train."""
-    label_smoothing: float = 0.1
+    label_smoothing: Annotated[float, Range(0, 1)] = 0.1
     """Probability spread over all subwords."""
-    batch_size: int = 96
+    batch_size: Annotated[int, Range(1)] = 96
     """Pairs per step, over all processes together."""
     learning_rate: float = 2e-3
     """Peak of the one-cycle schedule (Smith & Topin 2018)."""
@@ -53,9 +54,6 @@ class TranslationTraining(TranslationConfig, TrainConfig):
 
 def train(config: TranslationTraining) -> None:
     """Train as the flags say. Raises UsageError, DataError, OSError."""
-    for name in ("hidden_size", "embedding_size", "attention_size", "max_length"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be at least 1")
     config = prepare_run(config)
     pl.seed_everything(config.seed, verbose=False)
     parts = {name: read_pairs(config.data, name, config.source, config.target) for name in ("train", "val")}
