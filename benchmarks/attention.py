@@ -64,7 +64,7 @@ def measure(config: AttentionConfig) -> int:
             words = tuple(tokenize(chance.choice(image.captions)))
             maps = captioner.attention(both, Caption(" ".join(words), words, 0.0, 0.0))
             middle = maps.shape[2] / 2
-            columns = maps.sum(dim=1).tolist()  # words, W
+            columns = maps.sum(axis=1).tolist()  # words, W
             for word, row in zip(words, columns, strict=True):
                 if word in FUNCTION_WORDS or not re.search("[a-z]", word):
                     continue

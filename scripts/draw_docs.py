@@ -50,7 +50,7 @@ def ctc(out: Path) -> None:
     """A drawn word, what the network thinks of each column, and the columns' best characters."""
     line = Image.new("L", (124, 48), 255)
     ImageDraw.Draw(line).text((12, 0), "hello", 20, ImageFont.load_default(38))
-    model = TextReader.from_pretrained("english", precision="fp32").model
+    model = TextReader.from_pretrained("english", precision="fp32", engine="torch").model
     pixels = model.preprocess(np.asarray(line))
     with torch.inference_mode():
         logits = model(torch.as_tensor(pixels)[None, None].float() if pixels.ndim == 2 else pixels[None])
