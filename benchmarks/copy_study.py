@@ -109,18 +109,18 @@ def accuracy(config: CopyConfig, kind: str, distance: int, seed: int) -> tuple[f
 
 
 def gradient_norms(config: CopyConfig, kind: str, distance: int) -> list[float]:
-    """Norm of the gradient at the state (hidden and memory) so many steps back, 0 first; the last is 1."""
+    """Norm of the gradient at the state (hidden and memory) so many steps back, 0 first; that one is 1."""
     torch.manual_seed(0)
     network = Copier(kind, config.hidden_size, distance)
     codes = sequences(config.batch_size, distance, torch.Generator().manual_seed(1))
     values, state, states = network.embedding(codes), network.start(len(codes)), []
-    outputs = values[:, :0]
     for time in range(codes.shape[1]):
-        outputs, state = network.layer(values[:, time : time + 1], state)
+        _, state = network.layer(values[:, time : time + 1], state)
         for part in state:
-            part.retain_grad()
+            if part.requires_grad:  # not the memory that only an LSTM has
+                part.retain_grad()
         states.append(state)
-    functional.cross_entropy(network.output(outputs[:, -1]), codes[:, 0]).backward()
+    functional.cross_entropy(network.output(state.hidden), codes[:, 0]).backward()
     norms = [
         float(sum(p.grad.double().square().sum() for p in state if p.numel() and p.grad is not None)) ** 0.5
         for state in reversed(states)
@@ -128,15 +128,17 @@ def gradient_norms(config: CopyConfig, kind: str, distance: int) -> list[float]:
     return [norm / max(norms[0], 1e-300) for norm in norms]
 
 
-def draw(report: dict[str, Any], norms: dict[str, list[float]], file: Path) -> None:
+def draw(
+    report: dict[str, Any], distances: tuple[int, ...], norms: dict[str, list[float]], file: Path
+) -> None:
     """Accuracy and gradient over the distance, as PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     for kind in KINDS:
-        found = report["accuracy"][kind]
-        left.plot([int(d) for d in found], list(found.values()), marker="o", markersize=4, label=kind)
+        found = [report[f"{kind.replace(', ', '_')}_{distance}"] for distance in distances]
+        left.plot(distances, found, marker="o", markersize=4, label=kind)
         right.plot(np.maximum(norms[kind], 1e-20), label=kind)
     left.axhline(100 / WORDS, color="grey", linestyle=":", label="chance")
     left.set(xscale="log", xlabel="distance, steps", ylabel="accuracy %", title="one of 8 words, carried")
@@ -154,20 +156,22 @@ def study(config: CopyConfig) -> int:
     check_folder("--report", config.report)
     check_folder("--picture", config.picture)
     torch.set_num_threads(1)
-    found: dict[str, dict[str, Any]] = {"accuracy": {}, "steps": {}}
+    found: dict[str, float] = {}
+    trained: dict[str, int] = {}
     for kind in KINDS:
         for distance in config.distances:
+            name = f"{kind.replace(', ', '_')}_{distance}"
             runs = [accuracy(config, kind, distance, seed) for seed in range(config.seeds)]
-            found["accuracy"].setdefault(kind, {})[str(distance)] = round(
-                float(np.mean([a for a, _ in runs])), 2
-            )
-            found["steps"].setdefault(kind, {})[str(distance)] = max(steps for _, steps in runs)
-            print(f"{kind:12} {distance:5} {runs}", flush=True)
+            found[name] = round(float(np.mean([right for right, _ in runs])), 2)
+            trained[name] = max(steps for _, steps in runs)
+            print(f"{name:16} {runs}", flush=True)
     norms = {kind: gradient_norms(config, kind, max(config.distances)) for kind in KINDS}
     report = {
         **found,
-        "gradient_at": {
-            kind: {str(d): float(f"{norms[kind][d]:.3g}") for d in config.distances} for kind in KINDS
+        "steps": trained,
+        "gradient": {
+            kind: {str(back): float(f"{norms[kind][back]:.3g}") for back in config.distances}
+            for kind in KINDS
         },
         "chance": 100 / WORDS,
         "hidden_size": config.hidden_size,
@@ -177,7 +181,7 @@ def study(config: CopyConfig) -> int:
     show(report)
     write_report(report, config.report)
     if config.picture is not None:
-        draw(report, norms, config.picture)
+        draw(report, config.distances, norms, config.picture)
     return 0
 
 
