@@ -41,7 +41,7 @@ class CopyConfig:
     """Sequences a step."""
     hidden_size: int = 64
     """Units of each cell."""
-    learning_rate: float = 1e-2
+    learning_rate: float = 5e-3
     """Of Adam."""
     seeds: int = 1
     """Networks of each kind and distance."""
