@@ -83,6 +83,8 @@ def run_script(
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it
     torch.set_num_threads(1)
+    if sys.platform == "linux" and sys.version_info < (3, 14):
+        multiprocessing.set_start_method("fork", force=True)  # as in a user's process; else the server's
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)
