@@ -7,6 +7,9 @@ import tyro
 
 from visionrnn.cli import COMMANDS
 
+_TASK: Any = tyro.conf.OmitSubcommandPrefixes
+_FLAGS: Any = tyro.conf.OmitArgPrefixes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -30,9 +33,10 @@ def main(config: Config) -> None:
         found, _ = command.load()
         (flags if len(words) == 1 else groups.setdefault(words[0], {}))[words[-1]] = found
     for name, tasks in groups.items():
-        flags[name] = make_dataclass(name, [("task", tyro.conf.OmitSubcommandPrefixes[_one_of(tasks)])])
+        task = _TASK[_one_of(tasks)]
+        flags[name] = make_dataclass(name, [("task", task)])
     tyro.cli(
-        tyro.conf.OmitArgPrefixes[_one_of(flags)],
+        _FLAGS[_one_of(flags)],
         prog="visionrnn",
         args=["--tyro-print-completion", config.shell],
     )
