@@ -105,10 +105,15 @@ def folder(tmp_path, monkeypatch):
     "file", [p for p in PAGES if p.name != "add_a_task.md" and blocks(p, "python")], ids=name_of
 )
 def test_python_runs(file, folder, monkeypatch, capsys):
-    """The blocks of a page run one after the other, as a reader would paste them."""
+    """The blocks of a page run one after the other, as a reader would paste them.
+
+    One that names a run folder needs a model of the reader's own; it is only compiled.
+    """
     import torch
 
     names = {"pil_image": Image.open(folder / "word1.png"), "maps": torch.rand(1, 256, 8, 8)}
     monkeypatch.setattr(sys, "argv", ["python"])
     for code in blocks(file, "python"):
-        exec(compile(code, name_of(file), "exec"), names)
+        compiled = compile(code, name_of(file), "exec")
+        if "runs/" not in code:
+            exec(compiled, names)
