@@ -219,8 +219,9 @@ def one_cycle(parameters: Any, config: TrainConfig, trainer: pl.Trainer) -> dict
 
     A group of parameters with its own `lr` has its peak there.
     """
-    rates = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    optimizer = torch.optim.AdamW(parameters, **rates, fused=True)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     # trainer.estimated_stepping_batches would draw the first batches before a checkpoint has set the epoch
     loader: Any = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
     steps = max(2, config.epochs * len(loader))

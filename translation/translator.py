@@ -10,7 +10,7 @@ from typing import TypedDict
 import torch
 from typing_extensions import Self, Unpack
 
-from common.device import Precision
+from common.engine import Engine, Precision
 from common.ensemble import Decoders
 from common.errors import UsageError, VisionWarning
 from common.predictor import Predictor
@@ -72,6 +72,8 @@ class Translator(Predictor[TranslationModel]):
         >>> translator.translate(["A man rides a horse."])[0].text  # doctest: +SKIP
     """
 
+    model_class = TranslationModel
+
     def __init__(
         self,
         model: TranslationModel | Sequence[TranslationModel],
@@ -101,16 +103,17 @@ class Translator(Predictor[TranslationModel]):
         device: str = "auto",
         precision: Precision = "auto",
         *,
+        engine: Engine = "auto",
         revision: str | None = None,
     ) -> Self:
-        """Load a bundled model, a model or run folder, or `hub:user/name`; or a list of these.
+        """As `Predictor.from_pretrained`; `name` may be a list of models. All run on torch.
 
         Raises:
             ModelError: one of them cannot be loaded.
             UsageError: models that do not go together.
         """
         names = [name] if isinstance(name, str | Path) else name
-        return cls([TranslationModel.from_pretrained(n, revision=revision) for n in names], device, precision)
+        return cls([cls.load(n, device, precision, engine, revision) for n in names], device, precision)
 
     def translate(
         self, sentences: Sequence[str], *, batch_size: int = 64, **options: Unpack[SearchOptions]
