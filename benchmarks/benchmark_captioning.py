@@ -43,8 +43,9 @@ from torch.nn import functional as F
 
 from captioning import Captioner
 from captioning.concepts import Seen, concept_table
+from captioning.config import ScoreKind
 from captioning.data import CaptionBatch, CaptionedImage
-from captioning.model import DECODERS, CaptionModel, DecoderConfig, DecoderKind, ScoreKind
+from captioning.model import DECODERS, CaptionModel, DecoderConfig, DecoderKind
 from captioning.self_critical import SelfCriticalSystem
 from common.cli import command_line, run
 from common.encoder import Encoder
@@ -246,7 +247,7 @@ def measure(config: Config, folder: Path) -> None:
     for precision in ("bf16", "fp32"):
         other = Captioner.from_pretrained(name, precision=precision, engine="torch")
         result[f"folder_over_torch_{precision}"] = ratios(
-            lambda other=other: list(other.caption_each(paths)),  # type: ignore[misc]
+            lambda other=other: list(other.caption_each(paths)),
             lambda: list(captioner.caption_each(paths)),
             config.repeats,
         )

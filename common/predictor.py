@@ -49,7 +49,7 @@ class Predictor(Generic[M]):
     model_class: ClassVar[type[Any]]
     graph_class: ClassVar[type[GraphModel] | None] = None
 
-    def __init__(self, model: M, device: str = "auto", precision: Precision = "auto") -> None:
+    def __init__(self, model: Any, device: str = "auto", precision: Precision = "auto") -> None:
         self.model: Any = model
         if isinstance(model, GraphModel):
             self.precision = model.precision
@@ -61,9 +61,9 @@ class Predictor(Generic[M]):
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self.model.eval().to(self.device)
-        if self.model.encoder is not None:
-            self.model.encoder.to(memory_format=torch.channels_last)
+        module: Any = model.eval().to(self.device)
+        if module.encoder is not None:
+            module.encoder.to(memory_format=torch.channels_last)
 
     @classmethod
     def torch_class(cls) -> "type[PretrainedModel]":

@@ -45,7 +45,7 @@ class Hypothesis:
 def reorder(state: S, rows: Any) -> S:
     """Take `rows` of every array of a (nested) tuple or NamedTuple."""
     if isinstance(state, np.ndarray):
-        return state.take(rows, axis=0)  # type: ignore[return-value]
+        return state.take(rows, axis=0)
     if not isinstance(state, tuple):
         import torch  # the state is a tensor, so that it is loaded
 

@@ -43,7 +43,7 @@ class TextBatch(NamedTuple):
     indices: list[int]
 
 
-class LineDataset(Dataset[tuple[torch.Tensor, str, bool, int] | None]):
+class LineDataset(Dataset[tuple[np.ndarray, str, bool, int] | None]):
     """Draws -> lines.
 
     Args:
@@ -57,7 +57,7 @@ class LineDataset(Dataset[tuple[torch.Tensor, str, bool, int] | None]):
     ) -> None:
         self.lines, self.preprocess, self.synthetic = lines, preprocess, synthetic
 
-    def __getitem__(self, draw: Draw) -> tuple[torch.Tensor, str, bool, int] | None:
+    def __getitem__(self, draw: Draw) -> tuple[np.ndarray, str, bool, int] | None:
         """A line, or None with a message where an image turns out to be damaged."""
         if draw.row < 0:
             assert self.synthetic is not None
@@ -140,9 +140,7 @@ class WidthBatches(Sampler[list[Draw]]):
                 yield [draws[i] for i in mine]
 
 
-def collate(
-    charset: Charset, items: Sequence[tuple[torch.Tensor, str, bool, int] | None]
-) -> TextBatch | None:
+def collate(charset: Charset, items: Sequence[tuple[np.ndarray, str, bool, int] | None]) -> TextBatch | None:
     """Stack lines and concatenate their labels; None where no image could be read."""
     good = [item for item in items if item is not None]
     if not good:

@@ -30,6 +30,6 @@ def graphs(model: Recognizer) -> dict[str, Traced]:
     inputs = []
     for widths in _WIDTHS:
         strokes = [np.repeat(random.integers(0, 2, (height, w // 4)), 4, axis=1) for w in widths]
-        lines, ends = stack([model.preprocess(np.uint8(60 + 180 * each)) for each in strokes])
+        lines, ends = stack([model.preprocess((60 + 180 * each).astype(np.uint8)) for each in strokes])
         inputs.append((torch.from_numpy(lines), torch.from_numpy(ends)))
     return {"read": Traced(Reading(model), inputs)}

@@ -128,7 +128,7 @@ def view(out: Path) -> None:
     logits = segmenter.model(pixels)
     row, column = (int(share * size) for share, size in zip(PLACE, logits.shape[2:], strict=True))
     logits[0, :, row, column].abs().sum().backward()
-    gradient = pixels.grad[0].abs().sum(dim=0).numpy()  # type: ignore[index]
+    gradient = pixels.grad[0].abs().sum(dim=0).numpy()
     height, width = gradient.shape
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -147,6 +147,7 @@ def photograph(out: Path) -> None:
     try:
         from selenium import webdriver
         from selenium.webdriver.common.by import By
+        from selenium.webdriver.support import expected_conditions
         from selenium.webdriver.support.ui import WebDriverWait
     except ModuleNotFoundError:
         print_note("no photograph: selenium is not installed")
@@ -169,8 +170,10 @@ def photograph(out: Path) -> None:
             example = (By.CSS_SELECTOR, "#panel-read .examples button")
             for _ in range(2):  # the second time the model is loaded
                 WebDriverWait(chrome, 60).until(lambda b: b.find_elements(*example))[0].click()
-                status = chrome.find_element(By.CSS_SELECTOR, "#panel-read .status")
-                WebDriverWait(chrome, 120).until(lambda _, status=status: "done in" in status.text)
+                done = expected_conditions.text_to_be_present_in_element(
+                    (By.CSS_SELECTOR, "#panel-read .status"), "done in"
+                )
+                WebDriverWait(chrome, 120).until(done)
             picture = Image.open(io.BytesIO(chrome.get_screenshot_as_png())).convert("RGB")
         finally:
             chrome.quit()

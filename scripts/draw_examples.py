@@ -53,8 +53,9 @@ def street(random: np.random.Generator) -> Image.Image:
         for floor in range(6):
             for k in range(9):
                 a, b = 0.08 + 0.1 * k * depth, 0.13 + 0.1 * k * depth
-                y = roof + 40 + floor * (520 - roof) / 6
-                corners = [line(x0, y, a), line(x0, y, b), line(x0, y + 55, b), line(x0, y + 55, a)]
+                top_of_window = roof + 40 + floor * (520 - roof) / 6
+                window = [(a, 0), (b, 0), (b, 55), (a, 55)]
+                corners = [line(x0, top_of_window + below, share) for share, below in window]
                 draw.polygon(corners, fill=(58, 62, 70), outline=(205, 200, 190))
     draw.polygon(
         [(-500, height), (middle - 12, horizon), (middle + 12, horizon), (1500, height)], fill=(152, 146, 140)

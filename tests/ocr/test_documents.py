@@ -176,8 +176,8 @@ def test_pages_have_at_most_the_pixels_that_are_allowed(tmp_path, monkeypatch):
     assert all(isinstance(page, Image.Image) for _, page in open_pages(tmp_path / "a.tif"))
     monkeypatch.setattr("common.images._limit", 1000)
     for _, page in open_pages(tmp_path / "a.tif"):
-        with pytest.raises(ImageError, match=r"a\.tif#\d: 40 x 30 pixels, and at most 1,000 are read"):
-            raise page
+        assert isinstance(page, ImageError)
+        assert re.search(r"a\.tif#\d: 40 x 30 pixels, and at most 1,000 are read", str(page))
 
 
 def test_a_protected_pdf(tmp_path):

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -30,7 +32,7 @@ def test_shapes_and_gradients(encoder):
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_padding_never_changes_a_result(encoder, cell):
     model = tiny_recognizer(encoder=encoder, cell=cell, layers=2)
-    lines = [torch.randn(32, width) for width in (24, 100, 60, 16)]
+    lines: list[Any] = [torch.randn(32, width) for width in (24, 100, 60, 16)]
     with torch.inference_mode():
         together, steps = model(*stack(lines))
         for row, line in enumerate(lines):
