@@ -103,12 +103,12 @@ def test_views_move_the_clip_and_stay_the_same(tmp_path):
     plain = ClipReader("appearance", 4).read(path, PREPROCESS)
     view = ClipReader("appearance", 4, 1).read(path, PREPROCESS)
     assert plain.shape == view.shape == (8, 3, 64, 64)
-    assert not torch.equal(plain, view)
-    assert torch.equal(view, ClipReader("appearance", 4, 1).read(path, PREPROCESS))
+    assert not np.array_equal(plain, view)
+    np.testing.assert_array_equal(view, ClipReader("appearance", 4, 1).read(path, PREPROCESS))
     mirrored = ClipReader("appearance", 4, 1, flip=True).read(path, PREPROCESS)
-    assert torch.equal(mirrored.flip(-1), view)
+    np.testing.assert_array_equal(np.flip(mirrored, -1), view)
     # a thing stays in the picture: the square's place in the view follows the plain one's
-    place = [float((clip[:, 0] > 0).float().sum((0, 1)).argmax()) for clip in (plain, view)]
+    place = [float((clip[:, 0] > 0).sum((0, 1)).argmax()) for clip in (plain, view)]
     assert abs(place[0] - place[1]) < 20
 
 
