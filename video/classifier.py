@@ -16,7 +16,7 @@ from common.images import blamed_on
 from common.predictor import Predictor, results
 from common.threads import ahead
 from video.decode import Frame, VideoError, stream_frames
-from video.images import OVERSAMPLING, pad, read_clip, sample, stream_image
+from video.images import OVERSAMPLING, pad, prepared, read_clip, sample, stream_image
 from video.model import VideoModel
 
 _GROUP = 8  # clips that are classified together, once their frames are encoded
@@ -190,7 +190,7 @@ class ActionClassifier(Predictor[VideoModel]):
         """Frames, each with the one before it -> (S, T, 3, H, W)."""
         streams = self.model.config.streams
         images = [stream_image(frame, before, stream) for stream in streams for frame, before in frames]
-        pixels = torch.from_numpy(self.model.encoder.preprocess.batch(images))
+        pixels = torch.from_numpy(prepared(images, self.model.encoder.preprocess))
         return pixels.unflatten(0, (len(streams), len(frames)))
 
     def _classify(self, clips: Sequence[torch.Tensor], top: int) -> list[Action]:

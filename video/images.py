@@ -9,7 +9,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
 
+from common.images import Preprocess
 from video.decode import Frame, read_evenly
 
 StreamKind = Literal["appearance", "difference", "flow"]
@@ -42,6 +45,20 @@ def stream_image(frame: Frame, previous: Frame | None, stream: StreamKind) -> np
     if stream == "difference":
         return cv2.addWeighted(frame.pixels, 0.5, before, -0.5, 127.75)  # .75: halves round down
     return _flow(before, frame.pixels)
+
+
+def prepared(images: Sequence[np.ndarray], preprocess: Preprocess) -> np.ndarray:
+    """Images of a clip, uint8 (H, W, 3) each -> (N, 3, height, width), as `Preprocess.batch`.
+
+    torch's antialiased resize of bytes takes a fifth of the time of Pillow's and starts no threads; on photos
+    the two differ by 1 in three values of a thousand.
+    """
+    size, mode = [preprocess.height, preprocess.width], InterpolationMode(preprocess.interpolation)
+    fitted = []
+    for image in images:
+        pixels = torch.from_numpy(np.require(image, requirements="W")).permute(2, 0, 1)
+        fitted.append(F.resize(pixels, size, interpolation=mode, antialias=True).permute(1, 2, 0).numpy())
+    return preprocess.batch(fitted)
 
 
 def _flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
