@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from common.search import BANNED, Hypothesis
+from common.search import BANNED, Hypothesis, drawn_sequences
 from common.text import BOS, EOS, PAD
 
 S = TypeVar("S")
@@ -49,12 +49,7 @@ def draw(
         ended |= tokens == EOS
         if ended.all():
             break
-    result = []
-    sequences = torch.stack(emitted, dim=1).tolist()
-    for ids, log_prob, finished in zip(sequences, total.tolist(), ended.tolist(), strict=True):
-        words = tuple(i for i in ids if i not in (PAD, EOS))
-        result.append(Hypothesis(words, log_prob, log_prob / (len(words) + finished), finished))
-    return result
+    return drawn_sequences(torch.stack(emitted, dim=1).tolist(), total.tolist(), ended.tolist())
 
 
 def _first_tensor(state: object) -> torch.Tensor:

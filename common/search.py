@@ -390,9 +390,15 @@ def sample(
         ended |= tokens == EOS
         if ended.all():
             break
+    return drawn_sequences(np.stack(emitted, axis=1).tolist(), total.tolist(), ended.tolist())
+
+
+def drawn_sequences(
+    sequences: Sequence[Sequence[int]], log_probs: Sequence[float], ended: Sequence[bool]
+) -> list[Hypothesis]:
+    """Tokens of each row, its end and padding included, their log-probability, whether it ended."""
     result = []
-    sequences = np.stack(emitted, axis=1).tolist()
-    for ids, log_prob, finished in zip(sequences, total.tolist(), ended.tolist(), strict=True):
+    for ids, log_prob, finished in zip(sequences, log_probs, ended, strict=True):
         words = tuple(i for i in ids if i not in (PAD, EOS))
         result.append(Hypothesis(words, log_prob, log_prob / (len(words) + finished), finished))
     return result
