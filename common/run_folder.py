@@ -1,7 +1,8 @@
 """What a run leaves on disk, written at the end of each epoch.
 
 A run folder holds `train_config.json`, `last.ckpt` (to resume), `best/` (the model, for every other script),
-`metrics.csv` and `curves.png` (one row and one point per epoch), and TensorBoard events.
+`metrics.csv` and `curves.png` (one row and one point per epoch; drawn every ten seconds and at the end), and
+TensorBoard events.
 """
 
 import csv
@@ -26,6 +27,7 @@ from common.pretrained import PretrainedModel
 if TYPE_CHECKING:
     from common.training import TrainConfig
 
+_DRAW_SECONDS = 10.0  # between two drawings of the curves, which take half a second
 _RELEASE_SECONDS = 30.0  # between two times that freed memory goes back to the system
 CONFIG_FILE, LAST, BEST = "train_config.json", "last.ckpt", "best"
 
@@ -81,6 +83,7 @@ class RunFolder(Checkpoint):
         self.config, self.model, self.monitor, self.mode, self.report = config, model, monitor, mode, report
         self.history: list[dict[str, float]] = []
         self._started = self._released = time.monotonic()
+        self._drawn = float("-inf")
         self._steps: list[int] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -150,10 +153,17 @@ class RunFolder(Checkpoint):
             if better or self.config.keep == "last":
                 self._save_best(row)
             self._write_history()
-            plot_curves(self.history, self.config.out / "curves.png")
+            if time.monotonic() > self._drawn + _DRAW_SECONDS:
+                self.draw_curves()
             values = "  ".join(f"{name} {row[name]:.4g}" for name in self.report)
             print(f"epoch {row['epoch']}/{self.config.epochs}  {values}  {row['seconds']:.1f} s", flush=True)
         trainer.save_checkpoint(self.config.out / LAST)
+
+    def draw_curves(self) -> None:
+        """Draw the history so far."""
+        if self.history:
+            plot_curves(self.history, self.config.out / "curves.png")
+        self._drawn = time.monotonic()
 
     def _save_best(self, row: dict[str, float]) -> None:
         """Save in a folder next to `best`, then exchange the two."""

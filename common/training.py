@@ -275,7 +275,8 @@ def _fit(
     nodes = int(os.environ["WORLD_SIZE"]) // devices if elastic else 1
     if devices * nodes > 1:
         synchronize_batch_norm(system)
-    callbacks: list[pl.Callback] = [RunFolder(config, model, monitor, mode, ("train_loss", monitor, *report))]
+    folder = RunFolder(config, model, monitor, mode, ("train_loss", monitor, *report))
+    callbacks: list[pl.Callback] = [folder]
     if config.patience:
         callbacks.append(EarlyStopping(monitor, patience=config.patience, mode=mode))
     trainer = pl.Trainer(
@@ -301,9 +302,13 @@ def _fit(
             system, data, ckpt_path=last if config.resume and last.is_file() else None, weights_only=True
         )
     except SystemExit:  # what Lightning makes of Ctrl-C
+        if trainer.is_global_zero:
+            folder.draw_curves()
         raise KeyboardInterrupt from None
-    if trainer.is_global_zero and model.has_graphs:
-        export_best(type(model), config.out / BEST)
+    if trainer.is_global_zero:
+        folder.draw_curves()
+        if model.has_graphs:
+            export_best(type(model), config.out / BEST)
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

@@ -272,6 +272,16 @@ def test_a_training_gives_freed_memory_back(train, monkeypatch):
     assert len(times) == 9
 
 
+def test_curves_are_drawn_after_the_first_epoch_and_at_the_end(train, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("common.run_folder.plot_curves", lambda history, _: drawn.append(len(history)))
+    train("seldom", epochs=4)
+    assert drawn == [1, 4]
+    monkeypatch.setattr("common.run_folder._DRAW_SECONDS", 0.0)
+    train("often", epochs=4)
+    assert drawn[2:] == [1, 2, 3, 4, 4]
+
+
 def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(train, tmp_path):
     train(learning_rate=1e-9, epochs=1, scale=2.0)
     assert history(tmp_path / "run")[0] == pytest.approx((8.0, 1.0))
