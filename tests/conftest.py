@@ -4,6 +4,7 @@ import json
 import os
 import random
 import runpy
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -174,6 +175,13 @@ def translator_folder(translator_model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("translator")
     translator_model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def without_java(monkeypatch):
+    """METEOR starts a Java program, which takes seconds; tests/captioning/test_metrics.py asks for it."""
+    which = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name, *rest: None if name == "java" else which(name, *rest))
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
