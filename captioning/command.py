@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from captioning import Caption, Captioner
-from common.cli import print_error, print_json, print_row, progress
+from common.cli import loaded, print_error, print_json, print_row, progress
 from common.errors import ImageError, UsageError
 from common.files import as_text, find_files, names_in
 from common.images import IMAGE_SUFFIXES
@@ -65,7 +65,7 @@ def main(config: Config) -> int:
     if config.attention is not None and len(paths) != 1:
         raise UsageError(f"--attention draws one picture, and {len(paths)} were given")
     drawings = names_in(config.out, paths, ("attention",))
-    captioner = Captioner.from_pretrained(config.model, config.device, config.precision)
+    captioner = loaded(Captioner.from_pretrained, config)
     found = captioner.caption_each(
         list(paths),
         beam_size=config.beam_size,

@@ -8,6 +8,7 @@ from captioning.captioner import Captioner
 from captioning.data import read_captions
 from captioning.gallery import Entry, write_gallery
 from captioning.metrics import CiderD, evaluate_captions, extra_metrics
+from common.cli import loaded, progress
 from common.errors import ImageError, UsageError
 from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
 from common.files import check_folder
@@ -48,20 +49,19 @@ def evaluate(config: EvaluationConfig) -> int:
         raise UsageError(f"--beam-size {config.beam_size}: must be at least 1")
     check_folder("--report", config.report)
     check_folder("--gallery", config.gallery)
-    captioner = Captioner.from_pretrained(config.model, config.device, config.precision)
+    captioner = loaded(Captioner.from_pretrained, config)
     images = read_captions(config.data, config.split)
     images = images[: config.limit] if config.limit else images
     started = time.monotonic()
-    found = list(
-        captioner.caption_each(
-            [image.path for image in images],
-            beam_size=config.beam_size,
-            workers=config.workers,
-            length_penalty=config.length_penalty,
-            no_repeat_ngram=config.no_repeat_ngram,
-            batch_size=config.batch_size,
-        )
+    each = captioner.caption_each(
+        [image.path for image in images],
+        beam_size=config.beam_size,
+        workers=config.workers,
+        length_penalty=config.length_penalty,
+        no_repeat_ngram=config.no_repeat_ngram,
+        batch_size=config.batch_size,
     )
+    found = list(progress(each, len(images), "pictures", silent=True))
     seconds = time.monotonic() - started
     errors = [item for item in found if isinstance(item, ImageError)]
     left_out(errors)

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ C = TypeVar("C")
 T = TypeVar("T")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
 _TRAIN = {"torch", "torchvision", "timm", "pytorch_lightning", "safetensors", "torchmetrics", "nltk", "tqdm"}
+_PATIENCE = 2.0  # seconds of silence
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -139,12 +141,48 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def progress(items: Iterable[T], total: int, unit: str) -> Iterable[T]:
-    """`items`, with a bar on a terminal's stderr from the second second on, where results go elsewhere."""
+def progress(items: Iterable[T], total: int, unit: str, *, silent: bool = False) -> Iterable[T]:
+    """`items`, with a bar on a terminal's stderr from the second second on.
+
+    Without `silent`, which says that nothing is printed meanwhile, only where results go elsewhere.
+    """
     from tqdm import tqdm
 
-    hidden = sys.stdout.isatty() or not sys.stderr.isatty()
+    hidden = (sys.stdout.isatty() and not silent) or not sys.stderr.isatty()
     return tqdm(items, total=total, unit=f" {unit}", delay=2, leave=False, disable=hidden)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Around work that prints nothing: after two seconds a line on a terminal's stderr says what is done.
+
+    It is erased at the end.
+    """
+    said = threading.Event()
+
+    def say() -> None:
+        said.set()
+        with suppress(OSError):
+            print(f"{what} ...", end="\r", file=sys.stderr, flush=True)
+
+    timer = threading.Timer(_PATIENCE, say)
+    timer.daemon = True
+    if sys.stderr is not None and sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if said.is_set():
+            with suppress(OSError):
+                print("\033[K", end="", file=sys.stderr, flush=True)
+
+
+def loaded(load: Callable[[Any, str, Any], T], flags: Any) -> T:
+    """What `from_pretrained` of a class gives for `--model`, `--device` and `--precision`."""
+    names = flags.model if isinstance(flags.model, str) else " ".join(flags.model)
+    with waiting(f"loading {names}"):
+        return load(flags.model, flags.device, flags.precision)
 
 
 def sizes_of(sizes: type[C], flags: Any) -> C:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common.cli import command_line
+from common.cli import command_line, waiting
 from common.errors import DataError, UsageError
 from common.evaluation import write_report
 from common.files import check_folder
@@ -78,12 +78,14 @@ def evaluate(config: EvaluationConfig) -> None:
         point_forecast(torch.from_numpy(f.backtest(series.values, origins)), f.model.config.quantiles).numpy()
         for f in forecasters
     ]
-    report: dict[str, Any] = {
-        **scores(np.mean(forecasts, axis=0), actual, scale),
-        "baselines": {
+    with waiting("forecasting with the baselines"):
+        others = {
             name: scores(np.stack([forecast(series.values[:t, 0], horizon) for t in origins]), actual, scale)
             for name, forecast in baselines(observed, season).items()
-        },
+        }
+    report: dict[str, Any] = {
+        **scores(np.mean(forecasts, axis=0), actual, scale),
+        "baselines": others,
         "model": config.model,
         "cell": model.config.cell,
         "window": model.config.window,

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import print_note
+from common.cli import loaded, print_note
 from common.errors import UsageError
 from common.files import check_folder
 from common.predictor import UseFlags
@@ -49,7 +49,7 @@ class Config(UseFlags):
 def main(config: Config) -> None:
     """Write a text or a page."""
     check_folder("--neurons", config.neurons)
-    writer = Writer.from_pretrained(config.model, config.device, config.precision)
+    writer = loaded(Writer.from_pretrained, config)
     how = {name: getattr(config, name) for name in ("temperature", "top_k", "top_p", "seed")}
     if config.neurons is not None:
         if writer.model.alphabet.unit != "characters":

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from common.cli import loaded, waiting
 from common.errors import DataError
 from common.evaluation import EvaluationFlags, facts, show, write_report
 from common.files import check_folder
@@ -33,7 +34,7 @@ class EvaluationConfig(EvaluationFlags):
 def evaluate(config: EvaluationConfig) -> None:
     """Score, print and write the report. Raises UsageError, DataError, ModelError, OSError."""
     check_folder("--report", config.report)
-    writer = Writer.from_pretrained(config.model, config.device, config.precision)
+    writer = loaded(Writer.from_pretrained, config)
     alphabet = writer.model.alphabet
     text = read_text(config.data)
     split = Split.of(text.length, writer.model.info.get("val", 0.1))
@@ -45,7 +46,8 @@ def evaluate(config: EvaluationConfig) -> None:
     if unknown == len(codes):
         raise DataError(f"{config.data}: the model knows none of the {len(codes):,} {alphabet.unit}")
     started = time.perf_counter()
-    nats = _total(writer.nats_each(codes))
+    with waiting(f"reading {characters:,} characters"):
+        nats = _total(writer.nats_each(codes))
     seconds = time.perf_counter() - started
     report: dict[str, Any] = {
         **scores(nats, characters),
@@ -56,10 +58,11 @@ def evaluate(config: EvaluationConfig) -> None:
     }
     if config.split == "val":
         train = encode_part(text, alphabet, *split.part("train"))[-_MOST:]
-        baselines = {
-            "unigram": unigram_nats(train, codes, len(alphabet)),
-            "kneser_ney_5": _total(KneserNey(train, len(alphabet), _ORDER).nats_each(codes)),
-        }
+        with waiting("counting for the baselines"):
+            baselines = {
+                "unigram": unigram_nats(train, codes, len(alphabet)),
+                "kneser_ney_5": _total(KneserNey(train, len(alphabet), _ORDER).nats_each(codes)),
+            }
         report["num_counted"] = len(train)
         report["baselines"] = {name: scores(total, characters) for name, total in baselines.items()}
     sizes = writer.model.sizes

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from common.cli import print_error, print_json, print_row, progress
+from common.cli import loaded, print_error, print_json, print_row, progress
 from common.errors import ImageError, UsageError
 from common.files import as_text, find_files, names_in
 from common.images import IMAGE_SUFFIXES, ImageSource, blamed_on
@@ -76,7 +76,7 @@ def main(config: Config) -> int:
     if config.format == "hocr" and (config.line or config.json):
         raise UsageError("--format hocr describes pages: leave --line and --json out")
     names_in(config.out, paths, ("overlay",))
-    reader = TextReader.from_pretrained(config.model, config.device, config.precision)
+    reader = loaded(TextReader.from_pretrained, config)
     model = _language(config.words, reader.model) if config.words else None
     each = (read_lines if config.line else read_pages)(config, reader, paths, model)
     if config.format == "hocr":

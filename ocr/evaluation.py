@@ -9,7 +9,7 @@ import cv2
 import torch
 from torchmetrics.functional.text import char_error_rate
 
-from common.cli import command_line
+from common.cli import command_line, loaded, progress
 from common.engine import limit_threads
 from common.errors import DataError, ImageError, UsageError
 from common.evaluation import ReportFlags, left_out, show, write_report
@@ -56,7 +56,7 @@ def evaluate(config: EvaluationConfig) -> int:
         raise UsageError(f"--last: {len(config.last)} values for {len(config.data)} folders of --data")
     check_folder("--report", config.report)
     limit_threads(1)
-    reader = TextReader.from_pretrained(config.model, config.device, config.precision)
+    reader = loaded(TextReader.from_pretrained, config)
     report: dict[str, Any] = {}
     worst: list[dict[str, Any]] = []
     errors: list[ImageError] = []
@@ -119,7 +119,8 @@ def _lines(
     sources = [_image_source(line) for line in lines]
     reader.read_lines(sources[:8])  # the first batch sets kernels up
     started = time.monotonic()
-    found = list(reader.read_lines_each(sources, beam_size=config.beam_size, batch_size=config.batch_size))
+    each = reader.read_lines_each(sources, beam_size=config.beam_size, batch_size=config.batch_size)
+    found = list(progress(each, len(lines), "lines", silent=True))
     seconds = time.monotonic() - started
     torch.set_num_threads(threads[0])
     cv2.setNumThreads(threads[1])

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from common.cli import print_error, print_json, print_row, progress
+from common.cli import loaded, print_error, print_json, print_row, progress
 from common.errors import ImageError
 from common.files import as_text, find_files, names_in
 from common.images import IMAGE_SUFFIXES
@@ -39,7 +39,7 @@ def main(config: Config) -> int:
     """Segment each image; 1 if one could not be read."""
     paths, failed = find_files(config.paths, IMAGE_SUFFIXES, "pictures")
     drawings = names_in(config.out, paths, ("labels", "overlay"))
-    segmenter = Segmenter.from_pretrained(config.model, config.device, config.precision)
+    segmenter = loaded(Segmenter.from_pretrained, config)
     each = zip(paths, segmenter.segment_each(paths), strict=True)
     for path, found in progress(each, len(paths), "images"):
         if isinstance(found, ImageError):

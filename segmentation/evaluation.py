@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from common.cli import loaded, progress
 from common.drawing import draw_confusion
 from common.errors import DataError, ImageError
 from common.evaluation import EvaluationFlags, facts, show, write_report
@@ -38,7 +39,7 @@ def evaluate(config: EvaluationConfig) -> int:
     confusion_file = config.confusion or (config.report.with_suffix(".png") if config.report else None)
     check_folder("--report", config.report)
     check_folder("--confusion", confusion_file)
-    segmenter = Segmenter.from_pretrained(config.model, config.device, config.precision)
+    segmenter = loaded(Segmenter.from_pretrained, config)
     model = segmenter.model
     names = read_classes(config.data)
     if names != model.classes:
@@ -53,7 +54,7 @@ def evaluate(config: EvaluationConfig) -> int:
     counts = torch.zeros(len(names), len(names), dtype=torch.long)
     errors: list[ImageError] = []
     started = time.monotonic()
-    for index in range(len(dataset)):
+    for index in progress(range(len(dataset)), len(dataset), "images", silent=True):
         try:
             image, labels, _ = dataset[index, 0]
         except ImageError as error:

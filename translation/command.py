@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from common.cli import print_error, print_json, print_row
+from common.cli import loaded, print_error, print_json, print_row
 from common.errors import UsageError
 from common.files import check_folder
 from common.predictor import UseFlags
@@ -86,7 +86,7 @@ def main(config: Config) -> int:
     if config.batch_size < 1:
         raise UsageError(f"--batch-size {config.batch_size}: must be at least 1")
     check_folder("--attention", config.attention)
-    translator = Translator.from_pretrained(config.model, config.device, config.precision)
+    translator = loaded(Translator.from_pretrained, config)
     failed: list[str] = []
     lines = read(config.paths, failed)
     if config.attention is not None:

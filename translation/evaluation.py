@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from common.cli import loaded, waiting
 from common.errors import UsageError
 from common.evaluation import EvaluationFlags, facts, show, write_report
 from common.files import check_folder
@@ -42,7 +43,7 @@ def evaluate(config: EvaluationConfig) -> None:
         if getattr(config, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(config, name)}: must be at least 1")
     check_folder("--report", config.report)
-    translator = Translator.from_pretrained(config.model, config.device, config.precision)
+    translator = loaded(Translator.from_pretrained, config)
     for flag, name, known in zip(
         ("source", "target"), (config.source, config.target), translator.model.languages, strict=True
     ):
@@ -53,12 +54,13 @@ def evaluate(config: EvaluationConfig) -> None:
     pairs = pairs[: config.limit] if config.limit else pairs
     sources, references = [pair.source for pair in pairs], [pair.target for pair in pairs]
     started = time.monotonic()
-    found = translator.translate(
-        sources,
-        batch_size=config.batch_size,
-        beam_size=config.beam_size,
-        length_penalty=config.length_penalty,
-    )
+    with waiting(f"translating {len(sources):,} sentences"):
+        found = translator.translate(
+            sources,
+            batch_size=config.batch_size,
+            beam_size=config.beam_size,
+            length_penalty=config.length_penalty,
+        )
     seconds = time.monotonic() - started
     texts = [translation.text for translation in found]
     report = {

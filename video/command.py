@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from common.cli import print_error, print_json, print_row, progress
+from common.cli import loaded, print_error, print_json, print_row, progress
 from common.errors import ImageError, UsageError
 from common.files import as_text, find_files, names_in
 from common.predictor import UseFlags
@@ -70,7 +70,7 @@ def main(config: Config) -> int:
 
 def load(config: Config) -> ActionClassifier:
     """The classifier of the flags."""
-    return ActionClassifier.from_pretrained(config.model, config.device, config.precision)
+    return loaded(ActionClassifier.from_pretrained, config)
 
 
 def classify(config: Config, classifier: ActionClassifier, paths: list[Path]) -> int:

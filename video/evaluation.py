@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from common.cli import loaded, progress
 from common.drawing import draw_confusion
 from common.errors import ImageError
 from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
@@ -39,7 +40,7 @@ def evaluate(config: EvaluationConfig) -> int:
     confusion_file = config.confusion or (config.report.with_suffix(".png") if config.report else None)
     check_folder("--report", config.report)
     check_folder("--confusion", confusion_file)
-    classifier = ActionClassifier.from_pretrained(config.model, config.device, config.precision)
+    classifier = loaded(ActionClassifier.from_pretrained, config)
     clips = read_clips(config.data, config.split)
     clips = clips[: config.limit] if config.limit else clips
     readable: list[Clip] = []
@@ -47,9 +48,10 @@ def evaluate(config: EvaluationConfig) -> int:
     errors: list[ImageError] = []
     kept: list[tuple[torch.Tensor, torch.Tensor]] = []
     frames, started = 0, time.monotonic()
-    for clip, images in zip(
+    each = zip(
         clips, classifier.read_each([clip.path for clip in clips], workers=config.workers), strict=True
-    ):
+    )
+    for clip, images in progress(each, len(clips), "clips", silent=True):
         if isinstance(images, ImageError):
             errors.append(images)
             continue

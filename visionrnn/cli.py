@@ -117,12 +117,13 @@ def main(*command: str) -> NoReturn:
         print(f"error: {error.args[0]}", file=sys.stderr)
         sys.exit(2)
     try:
-        config, function = found.load()
+        from common.cli import run, waiting
+
+        with waiting("loading"):
+            config, function = found.load()
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         sys.exit(130)
     from inspect import getdoc
-
-    from common.cli import run
 
     run(function, config, getdoc(config), rest, None if command else f"visionrnn {' '.join(own)}")

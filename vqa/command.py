@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from common.cli import print_error, print_json, print_note, print_row
+from common.cli import loaded, print_error, print_json, print_note, print_row
 from common.errors import ImageError, UsageError, VisionError
 from common.files import names_in
 from common.predictor import UseFlags
@@ -49,7 +49,7 @@ def main(config: Config) -> int:
         raise UsageError('no question: add one in quotes, e.g. "what is on the desk?"')
     if config.attention is not None and len(config.questions) != 1:
         raise UsageError(f"--attention draws one question, and {len(config.questions)} were given")
-    answerer = Answerer.from_pretrained(config.model, config.device, config.precision)
+    answerer = loaded(Answerer.from_pretrained, config)
     if config.questions:
         return answer(config, answerer, config.questions)
     for question in prompt():

@@ -1,5 +1,6 @@
 """Score an answerer and baselines without the image: what `scripts/evaluate_vqa.py` calls."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 
+from common.cli import loaded, progress
 from common.errors import ImageError, UsageError
 from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
 from common.files import check_folder
@@ -43,7 +45,7 @@ class EvaluationConfig(EvaluationFlags):
 def evaluate(config: EvaluationConfig) -> int:
     """Answer, score, print and write the report; 1 if an image could not be read."""
     check_folder("--report", config.report)
-    answerer = Answerer.from_pretrained(config.model, config.device, config.precision)
+    answerer = loaded(Answerer.from_pretrained, config)
     control = _control(config)
     questions = read_questions(config.data, config.split, config.image_template)
     questions = questions[: config.limit] if config.limit else questions
@@ -99,9 +101,8 @@ def _remember_images(
     memories: list[ImageMemory] = []
     rows: dict[Path, int] = {}
     errors: list[ImageError] = []
-    for batch in read_batches(
-        list(paths), answerer.model.encoder.preprocess, config.batch_size, config.workers
-    ):
+    each = read_batches(list(paths), answerer.model.encoder.preprocess, config.batch_size, config.workers)
+    for batch in progress(each, math.ceil(len(paths) / config.batch_size), "batches", silent=True):
         errors += batch.errors.values()
         if batch.indices:
             memories.append(answerer.remember(batch.images))
@@ -119,7 +120,8 @@ def _answers(
     batch_size: int,
 ) -> list[str]:
     answers: list[str] = []
-    for start in range(0, len(questions), batch_size):
+    starts = range(0, len(questions), batch_size)
+    for start in progress(starts, len(starts), "batches", silent=True):
         chosen = questions[start : start + batch_size]
         of_questions = memory.of([rows[question.image] for question in chosen])
         predicted = answerer.answer_rows(

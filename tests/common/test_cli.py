@@ -1,10 +1,15 @@
+import io
 import json
 import os
 import platform
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
+
+from common import cli
 
 FAULTS = """
 import resource
@@ -129,3 +134,41 @@ def test_an_output_that_takes_nothing_gives_one_line_at_most(shell):
     done = printed(shell=shell)
     assert done.returncode == (1 if "full" in shell else 0)
     assert len(done.stderr.splitlines()) == (3 if "full" in shell else 2)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "seconds", "said"),
+    [(Terminal, 0.0, "loading x ...\r\033[K"), (Terminal, 60.0, ""), (io.StringIO, 0.0, "")],
+    ids=["long", "short", "no terminal"],
+)
+def test_a_terminal_is_told_what_takes_long(monkeypatch, stream, seconds, said):
+    told = stream()
+    monkeypatch.setattr(cli, "_PATIENCE", seconds)
+    monkeypatch.setattr(sys, "stderr", told)
+    flags = SimpleNamespace(model=("x",), device="cpu", precision="fp32")
+
+    def load(*given):
+        deadline = time.monotonic() + 5
+        while said and not told.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return given
+
+    assert cli.loaded(load, flags) == (("x",), "cpu", "fp32")
+    assert told.getvalue() == said
+
+
+def test_a_bar_is_shown_beside_nothing_else(monkeypatch):
+    shown = {}
+    monkeypatch.setattr("tqdm.tqdm", lambda items, **flags: shown.update(flags) or items)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    for stdout, silent, hidden in (
+        (Terminal(), False, True), (Terminal(), True, False), (io.StringIO(), False, False),
+    ):  # fmt: skip
+        monkeypatch.setattr(sys, "stdout", stdout)
+        cli.progress([1], 1, "pictures", silent=silent)
+        assert shown["disable"] == hidden
