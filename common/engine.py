@@ -177,6 +177,8 @@ def _settings(precision: Literal["bf16", "fp32"]) -> dict[str, Any]:
         "PERFORMANCE_HINT": "LATENCY",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # else what meets weights of 8 bits is rounded to 8 bits too
         "ENABLE_CPU_PINNING": False,  # several processes would share one core
+        # compiled operators that are kept for shapes seen before; by default 5,000, which are gigabytes
+        "CPU_RUNTIME_CACHE_CAPACITY": "200",
     }
 
 
