@@ -49,6 +49,7 @@ def find_folder(name: str | Path, bundled: Mapping[str, Path], **hub: Any) -> Pa
 
     Raises:
         ModelNotFoundError: the name stands for nothing.
+        ModelError: a file on the hub is larger than `MAX_BYTES`; nothing is fetched then.
     """
     name = str(name)
     folder = bundled.get(name, Path(name))
@@ -60,10 +61,9 @@ def find_folder(name: str | Path, bundled: Mapping[str, Path], **hub: Any) -> Pa
                 f"no model {name!r}: give one of {known}, or {HUB}user/name for one on the hub"
             )
         try:
-            from huggingface_hub import snapshot_download  # late: few models come from there
-
-            patterns = [CONFIG, WEIGHTS, CARD, CONSTANTS, "*.xml"]
-            folder = Path(snapshot_download(name.removeprefix(HUB), allow_patterns=patterns, **hub))
+            folder = _from_hub(name.removeprefix(HUB), **hub)
+        except ModelError:
+            raise
         except Exception as error:  # the hub client raises many kinds; every one means "not to be had"
             raise ModelNotFoundError(
                 f"no model {name!r} here or on the hub ({type(error).__name__}): give one of {known}"
@@ -72,6 +72,38 @@ def find_folder(name: str | Path, bundled: Mapping[str, Path], **hub: Any) -> Pa
         if (folder / best / CONFIG).exists():
             return folder / best
     return folder
+
+
+def _from_hub(name: str, **hub: Any) -> Path:
+    """The folder of `user/name` in the hub's cache, fetched where it is not there yet.
+
+    Only files whose sizes the hub has told are fetched; where it cannot be asked, those of the cache serve.
+    """
+    from huggingface_hub import HfApi, snapshot_download  # late: few models come from there
+    from huggingface_hub.errors import HfHubHTTPError
+
+    wanted = (CONFIG, WEIGHTS, CARD, CONSTANTS, ".xml")
+    options = {key: hub[key] for key in ("revision", "token") if key in hub}
+    try:
+        found = HfApi().model_info(name, files_metadata=True, **options)
+    except HfHubHTTPError:  # the hub says no
+        raise
+    except Exception:  # no network, which each version of its client tells in another way
+        hub |= {"local_files_only": True}
+    else:
+        hub |= {"revision": found.sha}  # the very files that are looked at here
+        for file in found.siblings or ():
+            size, most = file.size, _most_bytes(file.rfilename)
+            if file.rfilename.endswith(wanted) and (size is None or size > most):
+                raise ModelError(
+                    f"{HUB}{name}: {file.rfilename} has {size} bytes, expected at most {most:,}"
+                )
+    patterns = ["*.xml" if file == ".xml" else file for file in wanted]
+    return Path(snapshot_download(name, allow_patterns=patterns, **hub))
+
+
+def _most_bytes(name: str) -> int:
+    return MAX_BYTES.get(name) or MAX_BYTES.get(Path(name).suffix, MAX_BYTES[CONFIG])
 
 
 def find_file(folder: Path, name: str) -> Path:
@@ -91,7 +123,7 @@ def find_file(folder: Path, name: str) -> Path:
     if not file.is_file():
         raise ModelError(f"{folder / name}: not a file; copy the whole folder again")
     size = file.stat().st_size
-    most = MAX_BYTES.get(name) or MAX_BYTES[Path(name).suffix]
+    most = _most_bytes(name)
     if size > most:
         raise ModelError(f"{folder / name}: {size:,} bytes, expected at most {most:,}")
     return file

@@ -6,6 +6,7 @@ import pickle
 import resource
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -336,6 +337,37 @@ def test_links_within_the_folder_or_the_hubs_cache_and_to_the_folder_are_followe
     CaptionModel.from_pretrained(tmp_path / "link")
 
 
+def hub_of(folder, monkeypatch, fetched, sizes=None):
+    """A hub with one model, whose files have the sizes that are given, or those of `folder`."""
+    sizes = sizes or {file.name: file.stat().st_size for file in folder.iterdir()}
+    files = [SimpleNamespace(rfilename=name, size=size) for name, size in sizes.items()]
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(sha="0" * 40, siblings=files)
+    )
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: fetched.append(name) or folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "size"), [("model.safetensors", 2**40), ("step.xml", 2**30), ("config.json", None)]
+)
+def test_a_file_too_large_is_not_fetched_from_the_hub(file, size, model_folder, monkeypatch):
+    fetched = []
+    hub_of(model_folder, monkeypatch, fetched, {"config.json": 900, "video.mp4": 2**40, file: size})
+    with pytest.raises(ModelError, match=f"hub:user/name: {file} has .* bytes, expected at most"):
+        CaptionModel.from_pretrained("hub:user/name")
+    assert not fetched
+
+
+def test_without_a_network_a_model_of_the_hubs_cache_serves(model_folder, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda name, **options: asked.update(options) or model_folder
+    )
+    CaptionModel.from_pretrained("hub:user/name")
+    assert asked["local_files_only"]
+
+
 @pytest.mark.parametrize(
     ("name", "asked"),
     [
@@ -356,9 +388,7 @@ def test_a_path_that_does_not_exist_is_never_asked_for_on_the_hub(
     name, asked, model_folder, tmp_path, monkeypatch
 ):
     names = []
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", lambda name, **_: names.append(name) or model_folder
-    )
+    hub_of(model_folder, monkeypatch, names)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
     if asked:
