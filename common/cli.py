@@ -21,7 +21,7 @@ from common.errors import VisionError, VisionWarning
 
 C = TypeVar("C")
 T = TypeVar("T")
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # names of glibc's malloc.h
 _TRAIN = {"torch", "torchvision", "timm", "pytorch_lightning", "safetensors", "torchmetrics", "nltk", "tqdm"}
 _PATIENCE = 2.0  # seconds of silence
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -201,6 +201,7 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, 2**25)  # the most that is allowed
         mallopt(_TRIM_THRESHOLD, 2**30)
+        mallopt(_ARENA_MAX, 2)  # else each thread keeps what its largest picture needed
 
 
 def release_freed_memory() -> None:

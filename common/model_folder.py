@@ -95,9 +95,7 @@ def _from_hub(name: str, **hub: Any) -> Path:
         for file in found.siblings or ():
             size, most = file.size, _most_bytes(file.rfilename)
             if file.rfilename.endswith(wanted) and (size is None or size > most):
-                raise ModelError(
-                    f"{HUB}{name}: {file.rfilename} has {size} bytes, expected at most {most:,}"
-                )
+                raise ModelError(f"{HUB}{name}: {file.rfilename} has {size} bytes, expected at most {most:,}")
     patterns = ["*.xml" if file == ".xml" else file for file in wanted]
     return Path(snapshot_download(name, allow_patterns=patterns, **hub))
 
