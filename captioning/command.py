@@ -1,8 +1,9 @@
 """`visionrnn caption`: what the command does with its flags."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import tyro
 
@@ -11,15 +12,16 @@ from common.cli import loaded, print_error, print_json, print_row, progress
 from common.errors import ImageError, UsageError
 from common.files import as_text, find_files, names_in
 from common.images import IMAGE_SUFFIXES
-from common.predictor import UseFlags
+from common.scale import ScaleFlags, run_on_ray
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(UseFlags):
+class Config(ScaleFlags):
     """Caption pictures.
 
         visionrnn caption photo.jpg
         visionrnn caption FOLDER "more/*.jpg" --beam-size 5 --json
+        visionrnn caption s3://bucket/photos --engine ray --out TABLE.parquet
 
     Prints one line a picture, its path, a tab and the caption. A picture that cannot be read is reported on
     stderr, the others are captioned all the same, and the exit code is 1.
@@ -43,14 +45,33 @@ class Config(UseFlags):
     """With --groups: how strongly they avoid each other's words."""
     json: bool = False
     """Print one JSON object a line, with log-probabilities."""
-    out: Path | None = None
-    """Folder for a PNG of each picture with where the model looked for each word."""
+    out: str | None = None
+    """Folder for a PNG of each picture with where the model looked for each word; with --engine ray the
+    table."""
     attention: Path | None = None
     """Also draw where the model looked for each word of one picture's caption, as PNG or animated GIF."""
     batch_size: int = 32
     """Pictures at a time."""
     workers: int = 2
     """Threads that read pictures."""
+
+
+class Ranked(TypedDict):
+    """JSON values of a caption."""
+
+    caption: str
+    log_prob: float
+    score: float
+
+
+class Row(TypedDict):
+    """JSON values of a picture."""
+
+    path: str
+    caption: str
+    log_prob: float
+    score: float
+    n_best: list[Ranked]
 
 
 def main(config: Config) -> int:
@@ -61,11 +82,38 @@ def main(config: Config) -> int:
         raise UsageError(f"--groups {config.groups}: must divide --beam-size, {config.beam_size}")
     if min(config.no_repeat_ngram, config.diversity) < 0:
         raise UsageError("--no-repeat-ngram and --diversity must be at least 0")
+    if config.engine == "ray":
+        return run_on_ray(__name__, config, IMAGE_SUFFIXES, "pictures", without=("attention",))
     paths, failed = find_files(config.paths, IMAGE_SUFFIXES, "pictures")
     if config.attention is not None and len(paths) != 1:
         raise UsageError(f"--attention draws one picture, and {len(paths)} were given")
     drawings = names_in(config.out, paths, ("attention",))
-    captioner = loaded(Captioner.from_pretrained, config)
+    captioner = load(config)
+    for path, caption in progress(each(config, captioner, paths), len(paths), "pictures"):
+        if isinstance(caption, ImageError):
+            print_error(caption)
+            failed = True
+            continue
+        written = drawings.get(Path(path), {})
+        for file in (*written.values(), *([config.attention] if config.attention else ())):
+            draw(captioner, Path(path), caption, file)
+        if config.json:
+            print_json({**plain(path, caption), **as_text(written)})
+        else:
+            for c in (caption, *caption.alternatives):
+                print_row(path, c.text)
+    return int(failed)
+
+
+def load(config: Config) -> Captioner:
+    """The captioner of the flags."""
+    return loaded(Captioner.from_pretrained, config)
+
+
+def each(
+    config: Config, captioner: Captioner, paths: Sequence[Path]
+) -> Iterator[tuple[str, Caption | ImageError]]:
+    """The name of each picture with its captions."""
     found = captioner.caption_each(
         list(paths),
         beam_size=config.beam_size,
@@ -77,25 +125,21 @@ def main(config: Config) -> int:
         diversity=config.diversity,
         workers=config.workers,
     )
-    for path, caption in progress(zip(paths, found, strict=True), len(paths), "pictures"):
-        if isinstance(caption, ImageError):
-            print_error(caption)
-            failed = True
-            continue
-        ranked = (caption, *caption.alternatives)
-        written = drawings.get(path, {})
-        for file in (*written.values(), *([config.attention] if config.attention else ())):
-            draw(captioner, path, caption, file)
-        if config.json:
-            best = [
-                {"caption": c.text, "log_prob": round(c.log_prob, 4), "score": round(c.score, 4)}
-                for c in ranked
-            ]
-            print_json({"path": str(path), **best[0], "n_best": best, **as_text(written)})
-        else:
-            for c in ranked:
-                print_row(path, c.text)
-    return int(failed)
+    return zip(map(str, paths), found, strict=True)
+
+
+def plain(name: str, caption: Caption) -> Row:
+    """JSON values of a picture."""
+    best: list[Ranked] = [
+        {"caption": c.text, "log_prob": round(c.log_prob, 4), "score": round(c.score, 4)}
+        for c in (caption, *caption.alternatives)
+    ]
+    return {"path": name, **best[0], "n_best": best}
+
+
+def row_type(config: Config) -> type[Row]:
+    """What `plain` gives."""
+    return Row
 
 
 def draw(captioner: Captioner, path: Path, caption: Caption, out: Path) -> None:

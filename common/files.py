@@ -45,46 +45,78 @@ def find_files(
     left_out: set[Path] = set()
     errors: list[str] = []
     for path in given:
-        matches = [path]
-        if not os.path.lexists(path) and any(c in path for c in "*?["):
-            matches = sorted(glob.glob(path, recursive=True))
-            if not matches:
-                errors.append(f"{path}: nothing matches this pattern")
-        for match in matches:
-            if not Path(match).is_dir():
-                found[Path(match)] = None
-                continue
-            inside = _walk(match, errors)
-            taken = [file for file in inside if file.suffix.lower() in suffixes and not file.is_dir()]
-            left_out.update(set(inside).difference(taken))
-            found.update(dict.fromkeys(taken))
-            if not taken:
-                errors.append(f"{match}: no {kind} in this folder")
+        for file, taken in each_file(path, suffixes, kind, errors):
+            if taken:
+                found[file] = None
+            else:
+                left_out.add(file)
     for error in errors:
         print_error(error)
     skipped = sorted(left_out.difference(found))
     if skipped:
-        counts = Counter(
-            "link to a folder" if f.is_dir() else f.suffix.lower() or "no suffix" for f in skipped
-        )
-        summary = ", ".join(f"{suffix}: {count:,}" for suffix, count in counts.most_common())
-        print_note(f"no {kind}, so left out of folders: {len(skipped):,} ({summary}), e.g. {skipped[0]}")
+        print_left_out(kind, Counter(map(suffix_of, skipped)), skipped[0])
     if not found:
         raise ImageError(f"no {kind} found in what was given")
     return list(found), bool(errors)
 
 
-def _walk(folder: str, errors: list[str]) -> list[Path]:
+def each_file(
+    path: str, suffixes: Collection[str], kind: str, errors: list[str]
+) -> Iterator[tuple[Path, bool]]:
+    """The files of one path, pattern or folder in order, and whether each is taken; see `find_files`.
+
+    Holds the names of one folder at a time. What cannot be expanded is added to `errors`.
+    """
+    matches = [path]
+    if not os.path.lexists(path) and any(c in path for c in "*?["):
+        matches = sorted(glob.glob(path, recursive=True))
+        if not matches:
+            errors.append(f"{path}: nothing matches this pattern")
+    for match in matches:
+        if not Path(match).is_dir():
+            yield Path(match), True
+            continue
+        empty = True
+        for file in _walk(Path(match), errors):
+            taken = file.suffix.lower() in suffixes and not file.is_dir()
+            empty = empty and not taken
+            yield file, taken
+        if empty:
+            errors.append(f"{match}: no {kind} in this folder")
+
+
+def suffix_of(file: Path) -> str:
+    """What a file that is left out is counted as."""
+    return "link to a folder" if file.is_dir() else file.suffix.lower() or "no suffix"
+
+
+def print_left_out(kind: str, counts: Counter[str], example: object) -> None:
+    """Print how many files of folders were left out, by `suffix_of`."""
+    summary = ", ".join(f"{suffix}: {count:,}" for suffix, count in counts.most_common())
+    print_note(f"no {kind}, so left out of folders: {counts.total():,} ({summary}), e.g. {example}")
+
+
+def _walk(folder: Path, errors: list[str]) -> Iterator[Path]:
     """The files in a folder and those below it, sorted, and links to folders, which are not followed."""
 
-    def note(error: OSError) -> None:
-        errors.append(f"{error.filename}: cannot be listed ({error.strerror})")
+    def inside(folder: Path) -> Iterator[tuple[Path, bool]]:
+        try:
+            with os.scandir(folder) as entries:
+                names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+        except OSError as error:
+            errors.append(f"{error.filename}: cannot be listed ({error.strerror})")
+            names = []
+        return ((folder / name, is_folder) for name, is_folder in names)
 
-    files: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=note):
-        files += [Path(parent, name) for name in names]
-        files += [link for link in (Path(parent, name) for name in folders) if link.is_symlink()]
-    return sorted(files)
+    open_folders = [inside(folder)]  # no recursion: folders may lie in each other a thousand deep
+    while open_folders:
+        for file, is_folder in open_folders[-1]:
+            if is_folder:
+                open_folders.append(inside(file))
+                break
+            yield file
+        else:
+            open_folders.pop()
 
 
 class Dropped:
@@ -154,7 +186,9 @@ def write_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-def names_in(out: Path | None, paths: Iterable[Path], kinds: Sequence[str]) -> dict[Path, dict[str, Path]]:
+def names_in(
+    out: str | Path | None, paths: Iterable[Path], kinds: Sequence[str]
+) -> dict[Path, dict[str, Path]]:
     """What is written for each input into a folder: NAME.KIND.png. Makes the folder; empty without one.
 
     Raises:
@@ -170,6 +204,7 @@ def names_in(out: Path | None, paths: Iterable[Path], kinds: Sequence[str]) -> d
                 f"--out: {taken[path.stem]} and {path} would both be written to {path.stem}.*.png"
             )
         taken[path.stem] = path
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     return {path: {kind: out / f"{name}.{kind}.png" for kind in kinds} for name, path in taken.items()}
 

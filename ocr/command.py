@@ -2,10 +2,10 @@
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypedDict
 
 import tyro
 
@@ -13,7 +13,7 @@ from common.cli import loaded, print_error, print_json, print_row, progress
 from common.errors import ImageError, UsageError
 from common.files import as_text, find_files, names_in
 from common.images import IMAGE_SUFFIXES, ImageSource, blamed_on
-from common.predictor import UseFlags
+from common.scale import ScaleFlags, run_on_ray
 from ocr.ctc import Reading
 from ocr.documents import open_pages
 from ocr.hocr import HEAD, TAIL, page_element
@@ -21,9 +21,11 @@ from ocr.language import CharacterNgrams, LanguageModel
 from ocr.phrases import read_words
 from ocr.reader import BEAM_SIZE, Page, TextReader, Word
 
+_SUFFIXES = IMAGE_SUFFIXES | {".pdf"}
+
 
 @dataclass(frozen=True, kw_only=True)
-class Config(UseFlags):
+class Config(ScaleFlags):
     """Read the text of pages, or of images of one line each.
 
         visionrnn read receipt.jpg
@@ -54,8 +56,9 @@ class Config(UseFlags):
     document of all pages."""
     json: bool = False
     """The same as --format json."""
-    out: Path | None = None
-    """Folder for a PNG of each page with frames around its lines and their text next to it."""
+    out: str | None = None
+    """Folder for a PNG of each page with frames around its lines and their text next to it; with --engine ray
+    the table."""
     overlay: Path | None = None
     """Also draw one page with frames around its lines and their text next to it, as PNG."""
     batch_size: int = 32
@@ -64,30 +67,72 @@ class Config(UseFlags):
     """Threads that read images of lines."""
 
 
+class WordRow(TypedDict):
+    """JSON values of a word."""
+
+    text: str
+    confidence: float
+    box: tuple[float, ...]
+    polygon: tuple[tuple[float, ...], ...]
+
+
+class LineRow(WordRow):
+    """JSON values of a line of a page."""
+
+    row: int
+    words: list[WordRow]
+
+
+class PageRow(TypedDict):
+    """JSON values of a page."""
+
+    path: str
+    text: str
+    angle: float
+    lines: list[LineRow]
+
+
+class Character(TypedDict):
+    """JSON values of a character."""
+
+    character: str
+    confidence: float
+    position: float
+
+
+class ReadingRow(TypedDict):
+    """JSON values of an image of one line."""
+
+    path: str
+    text: str
+    confidence: float
+    characters: list[Character]
+
+
 def main(config: Config) -> int:
     """Read each image; 1 if one could not be read."""
-    paths, failed = find_files(config.paths, IMAGE_SUFFIXES | {".pdf"}, "pictures")
+    if config.words is not None and config.beam_size == 1:
+        raise UsageError("--words needs a beam: give a --beam-size above 1")
+    if config.format == "hocr" and (config.line or config.json or config.engine == "ray"):
+        raise UsageError("--format hocr describes pages: leave --line, --json and --engine ray out")
+    if config.engine == "ray":
+        return run_on_ray(__name__, config, _SUFFIXES, "pictures", without=("overlay",))
+    paths, failed = find_files(config.paths, _SUFFIXES, "pictures")
     if config.overlay is not None and (config.line or len(paths) != 1):
         raise UsageError("--overlay draws one page: give one path, and no --line")
     if config.out is not None and config.line:
         raise UsageError("--out draws pages, and --line was given")
-    if config.words is not None and config.beam_size == 1:
-        raise UsageError("--words needs a beam: give a --beam-size above 1")
-    if config.format == "hocr" and (config.line or config.json):
-        raise UsageError("--format hocr describes pages: leave --line and --json out")
     names_in(config.out, paths, ("overlay",))
-    reader = loaded(TextReader.from_pretrained, config)
-    model = _language(config.words, reader.model) if config.words else None
-    each = (read_lines if config.line else read_pages)(config, reader, paths, model)
+    pages = each(config, load(config), paths)
     if config.format == "hocr":
         print(HEAD, flush=True)
     number = 0
-    for name, found in progress(each, len(paths), "pictures"):
+    for name, found in progress(pages, len(paths), "pictures"):
         if isinstance(found, ImageError):
             print_error(found)
             failed = True
         elif config.json or config.format == "json":
-            print_json(plain(name, found) | as_text(written(config, name)))
+            print_json({**plain(name, found), **as_text(written(config, name))})
         elif config.format == "hocr" and isinstance(found, Page):
             print(page_element(name, number, found), flush=True)
             number += 1
@@ -102,12 +147,24 @@ def main(config: Config) -> int:
     return int(failed)
 
 
-def _language(words: Path, model: Any) -> CharacterNgrams:
-    return CharacterNgrams.of(read_words(words), model.charset, base=model.language_model)
+def load(config: Config) -> tuple[TextReader, LanguageModel | None]:
+    """The reader of the flags, and the language model if it is not the reader's own."""
+    reader = loaded(TextReader.from_pretrained, config)
+    if config.words is None:
+        return reader, None
+    charset, base = reader.model.charset, reader.model.language_model
+    return reader, CharacterNgrams.of(read_words(config.words), charset, base=base)
+
+
+def each(
+    config: Config, predictor: tuple[TextReader, LanguageModel | None], paths: Sequence[Path]
+) -> Iterator[tuple[str, Page | Reading | ImageError]]:
+    """The name of each page, or image of a line, with its text."""
+    return (read_lines if config.line else read_pages)(config, predictor[0], paths, predictor[1])
 
 
 def read_lines(
-    config: Config, reader: TextReader, paths: list[Path], model: LanguageModel | None
+    config: Config, reader: TextReader, paths: Sequence[Path], model: LanguageModel | None
 ) -> Iterator[tuple[str, Reading | ImageError]]:
     """The name of each image, or page of a TIFF or PDF, with its text."""
     names: deque[str] = deque()
@@ -129,7 +186,7 @@ def read_lines(
 
 
 def read_pages(
-    config: Config, reader: TextReader, paths: list[Path], model: LanguageModel | None
+    config: Config, reader: TextReader, paths: Sequence[Path], model: LanguageModel | None
 ) -> Iterator[tuple[str, Page | ImageError]]:
     """The name of each page with its text; draws the overlay."""
     for name, image in (page for path in paths for page in _pages(path, config.password)):
@@ -163,7 +220,7 @@ def written(config: Config, name: str) -> dict[str, Path]:
     if config.out is None:
         return {}
     document, _, number = name.rpartition("#") if re.search(r"#\d+$", name) else (name, "", "")
-    return {"overlay": config.out / f"{Path(document).stem}{number and '-'}{number}.overlay.png"}
+    return {"overlay": Path(config.out) / f"{Path(document).stem}{number and '-'}{number}.overlay.png"}
 
 
 def _pages(path: Path, password: str | None) -> Iterator[tuple[str, ImageSource | ImageError]]:
@@ -173,7 +230,7 @@ def _pages(path: Path, password: str | None) -> Iterator[tuple[str, ImageSource 
         yield str(path), error
 
 
-def _place(word: Word) -> dict[str, object]:
+def _place(word: Word) -> WordRow:
     """JSON values of a word or line."""
     return {
         "text": word.text,
@@ -183,15 +240,15 @@ def _place(word: Word) -> dict[str, object]:
     }
 
 
-def plain(name: str, found: Page | Reading) -> dict[str, object]:
+def plain(name: str, found: Page | Reading) -> PageRow | ReadingRow:
     """JSON values of a page or line."""
     if isinstance(found, Page):
-        lines = [
+        lines: list[LineRow] = [
             {**_place(line), "row": line.row, "words": [_place(word) for word in line.words]}
             for line in found.lines
         ]
         return {"path": name, "text": found.text, "angle": round(found.angle, 2), "lines": lines}
-    characters = [
+    characters: list[Character] = [
         {"character": c, "confidence": round(p, 4), "position": round(x, 4)} for c, p, x in found.characters
     ]
     return {
@@ -200,3 +257,8 @@ def plain(name: str, found: Page | Reading) -> dict[str, object]:
         "confidence": round(found.confidence, 4),
         "characters": characters,
     }
+
+
+def row_type(config: Config) -> type[PageRow] | type[ReadingRow]:
+    """What `plain` gives."""
+    return ReadingRow if config.line else PageRow

@@ -1,23 +1,23 @@
 """`visionrnn classify`: what the command does with its flags."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import tyro
 
 from common.cli import loaded, print_error, print_json, print_row, progress
 from common.errors import ImageError, UsageError
 from common.files import as_text, find_files, names_in
-from common.predictor import UseFlags
-from video import ActionClassifier, Window, segments
+from common.scale import ScaleFlags, run_on_ray
+from video import Action, ActionClassifier, Window, segments
 from video.decode import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(UseFlags):
+class Config(ScaleFlags):
     """Name what happens in videos.
 
         visionrnn classify clip.mp4 FOLDER "more/*.avi" --top 3
@@ -44,12 +44,30 @@ class Config(UseFlags):
     """With --stream: seconds of one decision; 0 is the median length of the training clips."""
     stride: float = 0.0
     """With --stream: seconds from one window to the next; 0 is half a window."""
-    out: Path | None = None
-    """Folder for a PNG of each video with the probabilities over time, and with thumbnails."""
+    out: str | None = None
+    """Folder for a PNG of each video with the probabilities over time, and with thumbnails; with --engine ray
+    the table."""
     timeline: Path | None = None
     """With --stream: PNG of the probabilities over time, with thumbnails."""
     workers: int = 2
     """Threads that read clips."""
+
+
+class Guess(TypedDict):
+    """JSON values of a label."""
+
+    label: str
+    probability: float
+
+
+class Row(TypedDict):
+    """JSON values of a clip."""
+
+    path: str
+    label: str
+    probability: float
+    top: list[Guess]
+    num_frames: int
 
 
 def main(config: Config) -> int:
@@ -58,6 +76,8 @@ def main(config: Config) -> int:
         raise UsageError("no video given; name files, or with --stream a file or the index of a camera")
     if config.timeline is not None and not config.stream:
         raise UsageError("--timeline shows a long recording; add --stream")
+    if config.engine == "ray":
+        return run_on_ray(__name__, config, VIDEO_SUFFIXES, "videos", without=("stream",))
     first = config.paths[0]
     if config.stream and len(config.paths) == 1 and first.isdigit() and not Path(first).exists():
         return watch(config, load(config), int(first))
@@ -77,24 +97,39 @@ def classify(config: Config, classifier: ActionClassifier, paths: list[Path]) ->
     """Print the labels of each clip."""
     code = 0
     drawings = names_in(config.out, paths, ("timeline",))
-    found = classifier.classify_each(paths, top=config.top, workers=config.workers)
-    for path, action in progress(zip(paths, found, strict=True), len(paths), "clips"):
+    for path, action in progress(each(config, classifier, paths), len(paths), "clips"):
         if isinstance(action, ImageError):
             print_error(action)
             code = 1
             continue
-        files = drawings.get(path, {})
+        files = drawings.get(Path(path), {})
         for file in files.values():
-            for _ in watched(config, classifier, path, file):
+            for _ in watched(config, classifier, Path(path), file):
                 pass
         if config.json:
-            top = [{"label": label, "probability": round(p, 4)} for label, p in action.top]
-            print_json(
-                {"path": str(path), **top[0], "top": top, "num_frames": action.num_frames, **as_text(files)}
-            )
+            print_json({**plain(path, action), **as_text(files)})
         else:
             print_row(path, *(column for label, p in action.top for column in (label, f"{p:.2f}")))
     return code
+
+
+def each(
+    config: Config, classifier: ActionClassifier, paths: Sequence[Path]
+) -> Iterator[tuple[str, Action | ImageError]]:
+    """The name of each clip with its labels."""
+    found = classifier.classify_each(paths, top=config.top, workers=config.workers)
+    return zip(map(str, paths), found, strict=True)
+
+
+def plain(name: str, action: Action) -> Row:
+    """JSON values of a clip."""
+    top: list[Guess] = [{"label": label, "probability": round(p, 4)} for label, p in action.top]
+    return {"path": name, **top[0], "top": top, "num_frames": action.num_frames}
+
+
+def row_type(config: Config) -> type[Row]:
+    """What `plain` gives."""
+    return Row
 
 
 def watch(config: Config, classifier: ActionClassifier, source: Path | int) -> int:
