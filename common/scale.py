@@ -149,7 +149,7 @@ def run_on_ray(
             job = Job(
                 module, work, fs.unstrip_protocol(out), listed.name, remaining, digits, str(Path.cwd()), batch
             )
-            for _ in progress(_done(job, config), total, kind):
+            for _ in progress(_done(job, config), total, kind, silent=True):
                 pass
         else:
             print_note(f"{config.out} is whole already; nothing was done")

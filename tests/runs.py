@@ -175,3 +175,15 @@ def weights(run_folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of the last checkpoint."""
     state: dict[str, torch.Tensor] = torch.load(run_folder / "last.ckpt", weights_only=True)["state_dict"]
     return state
+
+
+if __name__ == "__main__":  # a script under torchrun, with a list of the pictures that it opens
+    with Path(sys.argv[1]).open("w") as opened:
+
+        def watch(event: str, arguments: tuple[Any, ...]) -> None:
+            if event == "open" and str(arguments[0]).endswith(".png"):
+                print(arguments[0], file=opened, flush=True)
+
+        sys.addaudithook(watch)
+        del sys.argv[:2]
+        runpy.run_path(sys.argv[0], run_name="__main__")

@@ -1,4 +1,6 @@
-"""A task for the tests of `common.scale`: it says what stands in a file.
+"""A task for the tests and benchmarks of `common.scale`: it says what stands in a file.
+
+    python -m tests.common.scale_task FOLDER --model FOLDER --engine ray --out TABLE.parquet
 
 The first word of a file may be `bad` (an error), `fatal` (ends the process), `once` (ends the first process
 that reads it), `slow` or `pages` (there are two).
@@ -6,13 +8,15 @@ that reads it), `slow` or `pages` (there are two).
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
+import tyro
+
+from common.cli import run
 from common.errors import ImageError
 from common.scale import ScaleFlags, run_on_ray
 
@@ -21,11 +25,13 @@ SUFFIXES = {".png"}
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ScaleFlags):
-    paths: tuple[str, ...]
+    paths: Annotated[tuple[str, ...], tyro.conf.Positional]
     model: str
     out: str | None = None
     batch_size: int = 4
     times: int = 1
+    read: bool = True
+    """Else each file is said to hold its name, and none is opened."""
     still: str = ""
 
 
@@ -42,6 +48,9 @@ def load(config: Config) -> int:
 
 def each(config: Config, times: int, paths: Sequence[Path]) -> Iterator[tuple[str, str | ImageError]]:
     for path in paths:
+        if not config.read:
+            yield str(path), str(path)
+            continue
         try:
             text = path.read_text()
         except OSError as error:
@@ -78,5 +87,4 @@ def main(config: Config) -> int:
 if __name__ == "__main__":
     from tests.common import scale_task  # actors import it by this name
 
-    data, model, out = sys.argv[1:]
-    sys.exit(scale_task.main(scale_task.Config(paths=(data,), model=model, out=out, engine="ray", actors=1)))
+    run(scale_task.main, scale_task.Config, "See the file.")

@@ -350,8 +350,9 @@ def test_a_worker_that_is_killed_costs_no_file(cluster, small, model, tmp_path):
 
 def test_a_run_that_is_killed_goes_on(cluster, model, tmp_path):
     data, out = slow_files(tmp_path / "data", 700), tmp_path / "out.parquet"
-    command = [sys.executable, "-m", "tests.common.scale_task", str(data), str(model), str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "tests.common.scale_task", data, "--model", model, "--out", out,
+               "--engine", "ray", "--actors", "1"]  # fmt: skip
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
         while not list(out.glob("part*")):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)

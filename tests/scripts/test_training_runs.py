@@ -1,6 +1,12 @@
 """What every training promises: it resumes to the same weights, and two processes train as one."""
 
+import os
+import shutil
 import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -104,3 +110,44 @@ def test_two_processes_train_as_one(command, tmp_path, task):
         compared = [name for name in one if name in ("train_loss", "reward") or name.startswith("num_")]
         for name in compared:  # OCR's loss is 14, and its gradients have many a step in flat pictures
             assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-3), name
+
+
+@pytest.mark.slow
+def test_two_machines_train_as_one_and_each_reads_its_share(tmp_path):
+    """`torchrun --nnodes 2`, with data and run folder at paths of their own on each machine."""
+    script, *flags = runs.command("segmentation", tmp_path / "a")
+    flags += ["--epochs", "1"]
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert runs.run([script, *flags, "--out", tmp_path / "alone"], tmp_path / "log") == [0]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    machines = []
+    for rank, name in enumerate("ab"):
+        folder = tmp_path / name
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1",
+            "--node-rank", str(rank), "--master-addr", "localhost", "--master-port", port,
+            "-m", "tests.runs", str(folder / "opened"), script,
+            *(flag.replace(str(tmp_path / "a"), str(folder)) for flag in flags), "--out", str(folder / "run"),
+        ]  # fmt: skip
+        machines.append(
+            subprocess.Popen(
+                command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.STDOUT,
+                stdout=(folder / "log").open("w"),
+            )
+        )  # fmt: skip
+    for machine, name in zip(machines, "ab", strict=True):
+        assert machine.wait(200) == 0, (tmp_path / name / "log").read_text()
+    one, two = runs.history(tmp_path / "alone")[0], runs.history(tmp_path / "a" / "run")[0]
+    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4, abs=1e-3)
+    assert not [file for file in (tmp_path / "b" / "run").rglob("*") if file.is_file()]
+    opened = {}
+    for name in "ab":
+        files = (tmp_path / name / "opened").read_text().splitlines()
+        assert all(Path(file).is_relative_to(tmp_path / name) for file in files)
+        opened[name] = Counter(str(Path(file).relative_to(tmp_path / name)) for file in files)
+    every = [str(file.relative_to(tmp_path / "a")) for file in (tmp_path / "a" / "data").rglob("*.png")]
+    # each machine looks at the sizes and the labels of all before it begins; the epoch's samples are shared
+    assert opened["a"] + opened["b"] == dict.fromkeys(every, 3)
+    assert opened["a"].total() == opened["b"].total()
