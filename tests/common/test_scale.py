@@ -349,7 +349,7 @@ def test_a_worker_that_is_killed_costs_no_file(cluster, small, model, tmp_path):
 
 
 def test_a_run_that_is_killed_goes_on(cluster, model, tmp_path):
-    data, out = slow_files(tmp_path / "data", 700), tmp_path / "out.parquet"
+    data, out = slow_files(tmp_path / "data", 400), tmp_path / "out.parquet"
     command = [sys.executable, "-m", "tests.common.scale_task", data, "--model", model, "--out", out,
                "--engine", "ray", "--actors", "1"]  # fmt: skip
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
@@ -358,10 +358,10 @@ def test_a_run_that_is_killed_goes_on(cluster, model, tmp_path):
             time.sleep(0.05)
         process.kill()
     done = {file: file.stat().st_mtime_ns for file in out.glob("part*")}
-    assert 0 < len(done) < 3
+    assert len(done) == 1
     (out / "_aside").mkdir(exist_ok=True)
     (out / "_aside" / "half").write_text("half of a file")
     assert scale_task.main(flags(tmp_path, data, actors=1)) == 0
-    assert [row["text"] for row in rows(out)] == [f"slow {i}" for i in range(700)]
+    assert [row["text"] for row in rows(out)] == [f"slow {i}" for i in range(400)]
     assert all(file.stat().st_mtime_ns == at for file, at in done.items())
-    assert names_of(out) == ["_run.json", *(f"part-0000{i}.parquet" for i in range(3))]
+    assert names_of(out) == ["_run.json", *(f"part-0000{i}.parquet" for i in range(2))]
