@@ -137,8 +137,12 @@ def test_two_machines_train_as_one_and_each_reads_its_share(tmp_path):
                 stdout=(folder / "log").open("w"),
             )
         )  # fmt: skip
-    for machine, name in zip(machines, "ab", strict=True):
-        assert machine.wait(200) == 0, (tmp_path / name / "log").read_text()
+    try:
+        for machine, name in zip(machines, "ab", strict=True):
+            assert machine.wait(240) == 0, (tmp_path / name / "log").read_text()
+    finally:
+        for machine in machines:
+            machine.terminate()  # and what it started
     one, two = runs.history(tmp_path / "alone")[0], runs.history(tmp_path / "a" / "run")[0]
     assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4, abs=1e-3)
     assert not [file for file in (tmp_path / "b" / "run").rglob("*") if file.is_file()]
