@@ -53,7 +53,7 @@ def evaluate(config: EvaluationConfig) -> int:
     images = read_captions(config.data, config.split)
     images = images[: config.limit] if config.limit else images
     started = time.monotonic()
-    each = captioner.caption_each(
+    captioned = captioner.caption_each(
         [image.path for image in images],
         beam_size=config.beam_size,
         workers=config.workers,
@@ -61,7 +61,7 @@ def evaluate(config: EvaluationConfig) -> int:
         no_repeat_ngram=config.no_repeat_ngram,
         batch_size=config.batch_size,
     )
-    found = list(progress(each, len(images), "pictures", silent=True))
+    found = list(progress(captioned, len(images), "pictures", silent=True))
     seconds = time.monotonic() - started
     errors = [item for item in found if isinstance(item, ImageError)]
     left_out(errors)

@@ -182,7 +182,8 @@ def task_row(task: Task) -> list[str]:
         rate = report[above] / (report[below] if below else 1)
         speed = f"{rate:,.0f} {unit}/s"
     found = report[task.score.key]
-    score = f"**{found:.{1 if found >= 10 else 2}f}** {task.score.name}"
+    chosen = "val: the epoch was chosen on it" if task.score.chosen else "test: nothing was chosen on it"
+    score = f"**{found:.{1 if found >= 10 else 2}f}** {task.score.name} ({chosen})"
     return [page, card, score, task.score.peer, size, speed, command]
 
 
@@ -194,7 +195,7 @@ def tables(text: str, folder: Path) -> str:
             heads = [
                 "task",
                 "model",
-                "score on data kept from training",
+                "score on data that training did not see",
                 "best peer",
                 "size",
                 "speed",

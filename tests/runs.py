@@ -125,7 +125,7 @@ def _stop_in_its_second_epoch(stop: signal.Signals) -> None:
 
 
 def run(
-    arguments: Sequence[str],
+    arguments: Sequence[object],
     log: Path,
     *,
     processes: int = 1,

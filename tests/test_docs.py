@@ -1,5 +1,7 @@
 """README, docs and cards: the links lead somewhere, the commands exist, the Python runs."""
 
+import configparser
+import importlib
 import io
 import re
 import shlex
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import tyro
+import yaml
 from _pytest.mark import ParameterSet
 from PIL import Image
 
@@ -81,6 +84,26 @@ def test_a_broken_link_is_found(tmp_path):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_version_and_date_are_the_same_everywhere():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    released = re.search(r"^## (\S+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert released[1] == citation["version"] == config["metadata"]["version"]
+    assert released[2] == str(citation["date-released"])
+
+
+def test_the_api_page_names_what_tasks_export():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    named = {tuple(name.split(".")) for name in re.findall(r"`(\w+\.\w+)`", page)}
+    for row in re.findall(r"^\|.*`\w+\.\w+`.*$", page, re.M):
+        package = re.search(r"`(\w+)\.", row)[1]
+        named |= {(package, name) for name in re.findall(r"`(\w+)`", row)}
+    for task in TASKS:
+        exported = importlib.import_module(task.package).__all__
+        assert {name for package, name in named if package == task.package} == set(exported), task.package
 
 
 def lines() -> list[tuple[str, str]]:

@@ -20,6 +20,8 @@ class Score:
     """The best published or measured peer, with where its number is from."""
     speed: tuple[str, str]
     """Key of a number in the report, and what is counted in a second; "A/B" divides."""
+    chosen: bool = True
+    """Whether the epoch, and perhaps more, was chosen on these data; the table says so."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ TASKS = (
             "RMSE of monthly sunspots, a month ahead, last fifth",
             "22.6 (AR), 23.8 (Holt-Winters), the same months",
             ("", ""),
+            chosen=False,
         ),
         extra="forecast",
     ),
