@@ -28,7 +28,7 @@ Engine = Literal["auto", "graph", "torch"]
 Precision = Literal["auto", "bf16", "fp32"]
 GRAPH_FORMAT = 1
 _threads = 0  # 0 leaves it to `threads`
-_EXPORT = "python scripts/export.py MODEL --out DIR makes them anew"
+_EXPORT = "visionrnn export MODEL --out DIR makes them anew"
 
 
 class Graph:

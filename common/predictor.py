@@ -112,7 +112,7 @@ class Predictor(Generic[M]):
             config = read_config(folder, graphs.task)
             if has_graphs(config):
                 return graphs(folder, config, precision)
-            lacks = f"{folder} has no graphs; python scripts/export.py {folder} --out DIR makes them"
+            lacks = f"{folder} has no graphs; visionrnn export {folder} makes them"
             if engine == "graph":
                 raise ModelError(lacks)
             kind = cls._import_torch(lacks)

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import tyro
@@ -122,6 +123,7 @@ CANNOT = {
     r"^torchrun .*--n|--devices 4": "several GPUs or machines; tests/scripts/ trains with two processes",
     r"^visionrnn train .*--encoder resnet101": "downloads the weights of an encoder",
     r"^visionrnn classify 0": "a camera",
+    r"--engine ray": "needs the extra ray, and a bucket; tests/common/test_scale.py runs both engines",
     r"--init-from flickr8k --learning-rate": "README's, with a learning rate and epochs of its own",
 }
 """Commands that no test can run offline, and why."""
@@ -179,6 +181,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "recording.mp4": write_clip,
     "letter.txt": lambda file: file.write_text("A red dog sees a tree.\nA blue bird hears a tree.\n"),
     "line.txt": lambda file: file.write_text("A red dog sees a tree.\n"),
+    "captions.parquet": lambda file: pd.DataFrame({"caption": ["a cat"]}).to_parquet(file),
     "FILE.txt": write_text,
     "long.txt": lambda file: write_text(file, 3000),
     "FILE.csv": write_csv,
@@ -333,6 +336,8 @@ VERBS = {task.verb: task.package for task in TASKS}
 def test_python_runs(file, folder, monkeypatch, capsys):
     """The blocks of a page run one after the other, as a reader would paste them."""
     code = blocks(file, "python")
+    if "parquet" in "".join(code):
+        pytest.importorskip("pyarrow", reason="it comes with the extra ray")
     folder(file.stem, "\n".join(["examples word1.png", *code]))
     names = {"pil_image": Image.open("word1.png"), "maps": torch.rand(1, 256, 8, 8)}
     monkeypatch.setattr(sys, "argv", ["python"])

@@ -80,7 +80,7 @@ def test_several_models_on_the_engine(folder, tmp_path, pictures):
     captioner = Captioner.from_pretrained([folder, folder], "cpu", "fp32")
     assert [c.text for c in captioner.caption(pictures)] == [c.text for c in alone]
     tiny_model("between", concepts=3, score="dot").save_pretrained(tmp_path / "other")
-    with pytest.warns(VisionWarning, match=r"other has no graphs; python scripts/export\.py"):
+    with pytest.warns(VisionWarning, match=r"other has no graphs; visionrnn export"):
         mixed = Captioner.from_pretrained([folder, tmp_path / "other"], "cpu", "fp32")
     assert not isinstance(mixed.model, OnGraphs)
     assert len(mixed.caption(pictures[:1])) == 1
