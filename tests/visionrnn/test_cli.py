@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from inspect import getdoc
@@ -129,14 +130,12 @@ def test_tasks_without_their_packages_are_said(monkeypatch, call):
     assert (code, "pip install '.[forecast]'" in err) == (2, True)
 
 
-def test_completion_knows_commands_tasks_and_flags(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "visionrnn", "completion", "bash"],
-        capture_output=True, text=True, check=True, cwd=SCRIPTS.parent,
-    )  # fmt: skip
+def test_completion_knows_commands_tasks_and_flags(call, tmp_path):
+    code, out, _ = call("completion", "bash")
+    assert not code
     script = tmp_path / "completion.bash"
     script.write_text(
-        done.stdout + "\ncomplete() { :; }\nCOMP_WORDS=(visionrnn train captioning --da); COMP_CWORD=3\n"
+        out + "\ncomplete() { :; }\nCOMP_WORDS=(visionrnn train captioning --da); COMP_CWORD=3\n"
         "function=$(declare -F | sed -n 's/declare -f \\(_tyro_visionrnn\\)$/\\1/p'); $function\n"
         'echo "found ${COMPREPLY[*]}"\n'
     )
@@ -144,3 +143,13 @@ def test_completion_knows_commands_tasks_and_flags(tmp_path):
         ["bash", script], capture_output=True, text=True, env={"PATH": os.environ["PATH"]}
     ).stdout
     assert "found --data" in found
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_completion_is_a_script_of_zsh(call, tmp_path):
+    code, out, _ = call("completion", "zsh")
+    assert not code
+    assert "#compdef visionrnn" in out
+    (tmp_path / "_visionrnn").write_text(out)
+    done = subprocess.run(["zsh", "-n", tmp_path / "_visionrnn"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
