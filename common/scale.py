@@ -44,9 +44,12 @@ TRIES = 2
 _BATCH = 32
 _LISTS = (".txt", ".csv", ".parquet")
 _RUN = "_run.json"
+_TASKS = 2000  # of Ray, which needs some milliseconds for each before it begins
 _FETCHERS = 16  # threads that fetch remote files
 _NEUTRAL = {"actors", "device", "engine", "json", "model", "out", "password", "paths", "workers"}
 """Flags that change no result, and those that are compared in another way."""
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_LOG_LEVEL": "ERROR", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""Settings of Ray, where the user has none: it sends nothing, and says nothing of its own workings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,7 @@ def run_on_ray(
         raise UsageError("--engine ray writes a table: name it with --out TABLE.parquet")
     if config.actors < 0:
         raise UsageError(f"--actors {config.actors}: must be at least 0")
+    os.environ.update(_QUIET | os.environ)
     with needs_extra("ray"):
         import fsspec  # noqa: F401
         import pyarrow  # noqa: F401
@@ -163,7 +167,6 @@ def run_on_ray(
 
 def _done(job: Job, config: Any) -> Iterator[None]:
     """Work; once for each file that is done. Raises VisionError."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     import ray.data
     from ray.exceptions import RayError
@@ -173,6 +176,7 @@ def _done(job: Job, config: Any) -> Iterator[None]:
         ray.init(logging_level="error", log_to_driver=False, include_dashboard=False)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.target_max_block_size = 1  # bytes: each shard is reported when it is done, not each task
     try:
         resources = ray.cluster_resources()
         cores, gpus = resources.get("CPU", 1), int(resources.get("GPU", 0))
@@ -180,7 +184,7 @@ def _done(job: Job, config: Any) -> Iterator[None]:
         actors = config.actors or (gpus if on_gpus else int(cores))
         share = {"num_gpus": min(1, gpus / actors)} if on_gpus else {"num_cpus": min(1, cores / actors)}
         actors = min(actors, len(job.remaining))
-        shards = ray.data.range(len(job.remaining), override_num_blocks=len(job.remaining))
+        shards = ray.data.range(len(job.remaining), override_num_blocks=min(_TASKS, len(job.remaining)))
         results = shards.map_batches(
             Actor,
             fn_constructor_args=(job,),
