@@ -70,7 +70,7 @@ def test_interrupted_killed_and_resumed_ends_at_the_same_weights(command, whole,
     resumed = [*arguments, "--out", cut, "--resume"]
     assert runs.run(resumed, log, stop=signal.SIGKILL) == [-signal.SIGKILL], log.read_text()
     assert [row["epoch"] for row in runs.history(cut)] == [1, 2]
-    assert runs.run([*resumed, "--workers", 1], log) == [0], log.read_text()
+    assert runs.run([*resumed, "--workers", "1"], log) == [0], log.read_text()
     assert "epoch 2/3" not in log.read_text()
     assert "epoch 3/3" in log.read_text()
     for wanted, found in (
