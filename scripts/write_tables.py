@@ -32,7 +32,7 @@ HEADINGS = {
     "pages.cpu_hours_a_million": "CPU hours for a million receipts",
     "pages.cpu_seconds_a_page": "CPU seconds a receipt",
     "pages.dollars_a_million.aws_c7i_xlarge": "a million receipts on 4 vCPUs of AWS (c7i), US dollars",
-    "pages.dollars_a_million.google_c3_highcpu_4": "a million receipts on 4 vCPUs of Google (c3-highcpu), US dollars",
+    "pages.dollars_a_million.google_c3_highcpu_4": "a million receipts on 4 vCPUs of Google (c3), US dollars",
     "paths.done": "of which done when the benchmark stopped",
     "paths.driver_mib": "largest memory of the driver, MiB",
     "paths.files_per_second": "files/s that two cores list, hand out and write without a model",
