@@ -52,9 +52,19 @@ def test_dot_attention_is_a_product():
     assert (context.shape, weights.shape) == ((6, 6), (6, 9))
     for row in range(6):
         places = grid[row // 3]
-        expected = (attention.key(places) @ attention.query(query[row])).softmax(0)
+        expected = (attention.key(places) @ attention.query(query[row]) / 2).softmax(0)  # sqrt(A)
         torch.testing.assert_close(weights[row], expected)
         torch.testing.assert_close(context[row], expected @ places)
+
+
+@pytest.mark.parametrize("kind", [AdditiveAttention, DotAttention])
+def test_an_untrained_attention_looks_at_more_than_one_place(kind):
+    """A softmax that takes one place alone has no gradient to learn another by."""
+    torch.manual_seed(0)
+    attention = kind(512, 512, 256)
+    grid, query = torch.randn(16, 20, 512), torch.randn(16, 512)
+    weights = attention(query, grid, attention.keys(grid))[1]
+    assert weights.max(dim=1).values.mean() < 0.25
 
 
 @pytest.mark.parametrize("kind", [AdditiveAttention, DotAttention])
