@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The study of docs/results/translation.md: attention, cells, directions and input feeding on Multi30k, English to German.
+# The study of docs/results/translation.md: attention, cells and directions on Multi30k, English to German.
 #
 #     bash benchmarks/translation_study.sh MULTI30K RUNS [SEEDS]
 #
@@ -16,7 +16,7 @@ study() { # name, seed, training flags ...
     [ -f "$report" ] && return
     rm -rf "${runs:?}/$name"
     python scripts/train_translation.py --data "$data" "${languages[@]}" --out "$runs/$name" --seed "$seed" \
-        --hidden-size 192 --embedding-size 192 --epochs 6 --patience 0 --workers 0 "$@"
+        --hidden-size 192 --embedding-size 192 --epochs 5 --patience 0 --workers 0 "$@"
     python scripts/evaluate_translation.py --data "$data" "${languages[@]}" --model "$runs/$name" \
         --report "$runs/$name.json"
     python -c 'import json, sys
@@ -28,11 +28,10 @@ json.dump(report, open(sys.argv[2], "w"), indent=1)' "$runs/$name.json" "$report
 for seed in $seeds; do
     study dot "$seed"
     study none "$seed" --attention none
+    study unidirectional "$seed" --no-bidirectional
     study gru "$seed" --cell gru
     study rnn "$seed" --cell rnn
-    study unidirectional "$seed" --no-bidirectional
     study additive "$seed" --attention additive
-    study feeding "$seed" --input-feeding
 done
 python benchmarks/translation_length.py --reports reports/translation/study_dot_seed0.json \
     reports/translation/study_none_seed0.json --out docs/translation_length.png
