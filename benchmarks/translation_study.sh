@@ -16,7 +16,7 @@ study() { # name, seed, training flags ...
     [ -f "$report" ] && return
     rm -rf "${runs:?}/$name"
     python scripts/train_translation.py --data "$data" "${languages[@]}" --out "$runs/$name" --seed "$seed" \
-        --hidden-size 192 --embedding-size 192 --epochs 5 --patience 0 --workers 0 "$@"
+        --hidden-size 128 --embedding-size 128 --epochs 5 --patience 0 --workers 0 "$@"
     python scripts/evaluate_translation.py --data "$data" "${languages[@]}" --model "$runs/$name" \
         --report "$runs/$name.json"
     python -c 'import json, sys
