@@ -79,8 +79,8 @@ class AdditiveAttention(_Attention):
 class DotAttention(_Attention):
     """Multiplicative attention (Luong et al. 2015, "general"), scaled (Vaswani et al. 2017, eq. 1).
 
-    score = (W_q q) . (W_g g) / sqrt(A). A matrix product, several times as fast as the additive score. Without
-    the scale the softmax of an untrained network takes one place alone, and hardly learns another.
+    score = (W_q q) . (W_g g) / sqrt(A). A matrix product, several times as fast as the additive score.
+    Without the scale the softmax of an untrained network takes one place alone, and hardly learns another.
     """
 
     def scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
