@@ -250,7 +250,9 @@ def kills(config: Config, folder: Path) -> dict[str, Any]:
         code = process.wait()
         table = dataset.dataset(out).to_table()
         texts = table.column("text").to_pylist()
-        return code == 0 and texts == [f"slow {name.stem}" for name in names]
+        whole = code == 0 and texts == [f"slow {name.stem}" for name in names]
+        print(f"{''.join(kill) or 'nothing'} killed: {'whole' if whole else 'NOT WHOLE'}", flush=True)
+        return whole
 
     started = time.perf_counter()
     if not finish(()):
