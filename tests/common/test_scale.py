@@ -39,7 +39,7 @@ def cluster():
     """One Ray for all tests of this module."""
     import ray
 
-    ray.init(num_cpus=2, logging_level="error", log_to_driver=False, include_dashboard=False)
+    ray.init("local", num_cpus=2, logging_level="error", log_to_driver=False, include_dashboard=False)
     yield
     ray.shutdown()
 
