@@ -174,7 +174,7 @@ TASKS = (
             "reports/translation/multi30k-en-de_beam5.json",
             "bleu",
             "BLEU on Multi30k's val, English to German",
-            "about 38 on its 2016 test part, tokenised and lower-cased (RNN on text, Caglayan et al. 2017, from memory)",
+            "about 38 on its 2016 test part, in lower case (RNN, Caglayan et al. 2017, from memory)",
             ("num_pairs/seconds", "sentences"),
         ),
     ),
