@@ -81,8 +81,9 @@ def _from_hub(name: str, **hub: Any) -> Path:
     """
     from huggingface_hub import HfApi, snapshot_download  # late: few models come from there
     from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import filter_repo_objects
 
-    wanted = (CONFIG, WEIGHTS, CARD, CONSTANTS, ".xml")
+    patterns = [CONFIG, WEIGHTS, CARD, CONSTANTS, "*.xml"]
     options = {key: hub[key] for key in ("revision", "token") if key in hub}
     try:
         found = HfApi().model_info(name, files_metadata=True, **options)
@@ -92,11 +93,13 @@ def _from_hub(name: str, **hub: Any) -> Path:
         hub |= {"local_files_only": True}
     else:
         hub |= {"revision": found.sha}  # the very files that are looked at here
-        for file in found.siblings or ():
+        files = filter_repo_objects(
+            found.siblings or (), allow_patterns=patterns, key=lambda file: file.rfilename
+        )
+        for file in files:
             size, most = file.size, _most_bytes(file.rfilename)
-            if file.rfilename.endswith(wanted) and (size is None or size > most):
+            if size is None or size > most:
                 raise ModelError(f"{HUB}{name}: {file.rfilename} has {size} bytes, expected at most {most:,}")
-    patterns = ["*.xml" if file == ".xml" else file for file in wanted]
     return Path(snapshot_download(name, allow_patterns=patterns, **hub))
 
 

@@ -159,6 +159,7 @@ def cell(values: list[Any], column: str) -> str:
     flat = [item for found in values for item in (found if isinstance(found, list) else [found])]
     if column in ("seed", "seeds"):
         return str(len(flat))
+    flat = [("no", "yes")[item] if isinstance(item, bool) else item for item in flat]
     if len(set(flat)) > 1 and all(type(item) in (int, float) for item in flat):
         decimals = max(len(str(item).partition(".")[2]) for item in flat)
         shown = f",.{min(decimals, 3 if max(flat) < 1 else 2)}f"
