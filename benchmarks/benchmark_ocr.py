@@ -26,9 +26,9 @@ import torch
 from PIL import Image
 from timing import ratios
 
+from common.charset import Charset
 from common.cli import command_line, run
 from ocr import TextReader
-from ocr.charset import Charset
 from ocr.labels import read_lines
 from ocr.phrases import TextSource
 from ocr.synthetic import SyntheticLines, find_fonts

@@ -8,7 +8,7 @@
 
 The first call writes the labels, in small letters, one a line, those of the last documents at the end, and
 says how many characters those are. The last call compares nats a character on them, line ends left out: the
-n-grams of `ocr.language` counted over the other lines, Kneser-Ney over the same, the RNN for each line by
+n-grams of `common.ngrams` counted over the other lines, Kneser-Ney over the same, the RNN for each line by
 itself, as a recognizer would ask it, and with its state carried from line to line.
 """
 
@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from common.charset import Charset
 from common.cli import command_line, run
 from common.errors import UsageError
 from common.evaluation import show, write_report
 from common.files import read_text
+from common.ngrams import CharacterNgrams
 from language.metrics import KneserNey
 from language.writer import Writer
-from ocr.charset import Charset
-from ocr.language import CharacterNgrams
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Cross entropy over a large vocabulary without the logits of all words at once.
+"""Cross entropy over a large vocabulary without the logits of all words at once; CTC.
 
 Notation: P words to predict, E embedding size, V words of the vocabulary, S words that may be copied.
 """
@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
+
+from common.charset import BLANK
 
 _ROWS = 512  # words to predict at a time: their logits stay in the cache of a CPU
 
@@ -104,3 +106,19 @@ class _OutputLoss(torch.autograd.Function):
             None,
             None,
         )
+
+
+def ctc_loss(
+    log_probs: torch.Tensor, steps: torch.Tensor, targets: torch.Tensor, lengths: torch.Tensor
+) -> torch.Tensor:
+    """CTC (Graves et al. 2006), summed over the rows; a row with too few steps for its text counts 0.
+
+    Args:
+        log_probs: (N, T, K), class 0 is the blank.
+        steps: (N,) of T.
+        targets: classes of all texts, one after the other.
+        lengths: (N,) characters of each text.
+    """
+    return F.ctc_loss(
+        log_probs.transpose(0, 1), targets, steps, lengths, blank=BLANK, reduction="sum", zero_infinity=True
+    )

@@ -19,6 +19,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch.optim.swa_utils import AveragedModel
 
 from common.device import Precision, pick_device, pick_precision
 from common.distributed import global_sum, rank_and_world, step_seed, synchronize_batch_norm
@@ -212,6 +213,23 @@ class TrainingSystem(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """The epoch's mean loss over all processes."""
         self.log("train_loss", global_sum(torch.stack(self._losses).mean()) / rank_and_world()[1])
+
+
+_SHARE, _FIRST_SHARES = 1e-3, 9.0  # of the mean of weights that the last step has; more in the first steps
+
+
+def averaged(model: torch.nn.Module) -> AveragedModel:
+    """A copy of a model that is to hold the mean of its weights over all steps, of which the last thousand
+    count most (Polyak & Juditsky 1992). Call its `update_parameters` after each step.
+    """
+    return AveragedModel(model, multi_avg_fn=_follow, use_buffers=True).requires_grad_(False)
+
+
+def _follow(mean: Any, current: Any, steps: Any) -> None:
+    if mean[0].is_floating_point():
+        torch._foreach_lerp_(mean, current, max(_SHARE, _FIRST_SHARES / (10 + int(steps))))
+    else:
+        torch._foreach_copy_(mean, current)
 
 
 def one_cycle(parameters: Any, config: TrainConfig, trainer: pl.Trainer) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ocr.ctc import Reading
+from common.ctc import Reading
 from ocr.documents import open_pages
 from ocr.reader import Line, Page, TextReader, Word
 

@@ -10,14 +10,14 @@ from typing import Annotated, Literal, TypedDict
 import tyro
 
 from common.cli import loaded, print_error, print_json, print_row, progress
+from common.ctc import Reading
 from common.errors import ImageError, UsageError
 from common.files import as_text, find_files, names_in
 from common.images import IMAGE_SUFFIXES, ImageSource, blamed_on
+from common.ngrams import CharacterNgrams, LanguageModel
 from common.scale import ScaleFlags, run_on_ray
-from ocr.ctc import Reading
 from ocr.documents import open_pages
 from ocr.hocr import HEAD, TAIL, page_element
-from ocr.language import CharacterNgrams, LanguageModel
 from ocr.phrases import read_words
 from ocr.reader import BEAM_SIZE, Page, TextReader, Word
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from common.cells import CellKind
+from common.charset import PRINTABLE
 from common.schema import Range
-from ocr.charset import PRINTABLE
 
 COMPACT = "compact"
 

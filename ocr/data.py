@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from common.batches import length_batches
+from common.charset import Charset, steps_needed
 from common.distributed import epochs_trained
 from common.errors import ImageError
-from ocr.charset import Charset, steps_needed
 from ocr.images import WIDTH_MULTIPLE, LineBatch, LinePreprocess, stack
 from ocr.labels import TextLine
 from ocr.synthetic import SyntheticLines, distort
@@ -101,9 +102,6 @@ class WidthBatches(Sampler[list[Draw]]):
         trainer: Any,
         labelled: int = 0,
     ) -> None:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        self.world = torch.distributed.get_world_size() if distributed else 1
-        self.rank = torch.distributed.get_rank() if distributed else 0
         self.widths, self.batch_size, self.seed = widths, batch_size, seed
         self.labelled = min(labelled, len(widths)) if shuffle and labelled else len(widths)
         self.shuffle, self.synthetic, self.trainer = shuffle, synthetic if shuffle else 0, trainer
@@ -128,16 +126,9 @@ class WidthBatches(Sampler[list[Draw]]):
                 for s, w in zip(seeds[len(self.widths) :], synthetic_widths, strict=True)
             ]
         jitter = random.uniform(0.95, 1.05, len(draws)) if self.shuffle else np.ones(len(draws))
-        order = np.argsort([draw.width * j for draw, j in zip(draws, jitter, strict=True)], kind="stable")
-        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        if self.shuffle:
-            batches = [batches[i] for i in random.permutation(len(batches))]
-        for batch in batches:
-            mine = batch[self.rank :: self.world]
-            if self.shuffle and not len(mine):  # every process takes part in every step
-                mine = batch[:1]
-            if len(mine):
-                yield [draws[i] for i in mine]
+        widths = [draw.width * j for draw, j in zip(draws, jitter, strict=True)]
+        for batch in length_batches(widths, self.batch_size, random if self.shuffle else None):
+            yield [draws[i] for i in batch]
 
 
 def collate(charset: Charset, items: Sequence[tuple[np.ndarray, str, bool, int] | None]) -> TextBatch | None:

@@ -9,12 +9,12 @@ import cv2
 import torch
 from torchmetrics.functional.text import char_error_rate
 
+from common.charset import composed
 from common.cli import command_line, loaded, progress
 from common.engine import limit_threads
 from common.errors import DataError, ImageError, UsageError
 from common.evaluation import ReportFlags, left_out, show, write_report
 from common.files import check_folder, load_json
-from ocr.charset import composed
 from ocr.labels import LABELS, LmdbRecord, TextLine, read_lines
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.reader import BEAM_SIZE, TextReader

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from common.charset import Charset, composed, steps_needed
 from common.errors import DataError, UsageError
 from common.files import Dropped, read_text
 from common.images import FORMATS, IMAGE_SUFFIXES, blamed_on
-from ocr.charset import Charset, composed, steps_needed
 from ocr.images import WIDTH_MULTIPLE, LinePreprocess, grey
 
 LABELS = "labels.tsv"

@@ -14,16 +14,15 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from common.charset import Charset
 from common.cli import sizes_of
+from common.ctc_model import CtcModel
 from common.encoder import check_name
 from common.errors import UsageError
-from common.pretrained import PretrainedModel
 from common.recurrent import RecurrentEncoder
 from common.schema import checked
-from ocr.charset import Charset
 from ocr.config import COMPACT, Architecture, RecognizerConfig
 from ocr.images import WIDTH_MULTIPLE, LinePreprocess
-from ocr.language import NGRAMS, CharacterNgrams
 
 STRIDE = WIDTH_MULTIPLE
 _COMPACT: tuple[str, dict[str, Any]] = (
@@ -191,16 +190,13 @@ def _pair(value: Any) -> tuple[int, int]:
     return value if isinstance(value, tuple) else (value, value)
 
 
-class Recognizer(PretrainedModel):
+class Recognizer(CtcModel):
     """CRNN: columns of a line, an RNN in both directions, CTC's classes.
 
     Args:
         config: sizes.
         charset: characters that it can read.
-        ngrams: number of n-grams of the language model in its weights; 0 is no language model.
-
-    Attributes:
-        language_model: n-grams of its training texts, for the beam search, or None.
+        ngrams: as of `CtcModel`.
     """
 
     task = "ocr"
@@ -208,9 +204,8 @@ class Recognizer(PretrainedModel):
     pipeline_tag = "image-to-text"
 
     def __init__(self, config: RecognizerConfig, charset: Charset, ngrams: int = 0) -> None:
-        super().__init__()
-        self.config, self.charset = config, charset
-        self.language_model: Any = CharacterNgrams(charset, size=ngrams) if ngrams else None
+        super().__init__(charset, ngrams)
+        self.config = config
         self.preprocess = LinePreprocess(config.height)
         self.columns = LineEncoder(config.encoder)
         self.rnn = RecurrentEncoder(
@@ -226,8 +221,7 @@ class Recognizer(PretrainedModel):
 
     def architecture(self) -> dict[str, Any]:
         """Sizes and charset."""
-        ngrams = 0 if self.language_model is None else len(self.language_model.keys)
-        return {**asdict(self.config), "charset": self.charset.characters, "ngrams": ngrams}
+        return {**asdict(self.config), **self.text_architecture()}
 
     @classmethod
     def from_architecture(cls, values: dict[str, Any]) -> "Recognizer":
@@ -256,16 +250,3 @@ class Recognizer(PretrainedModel):
         from ocr.export import graphs
 
         return graphs(self)
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if isinstance(self.language_model, CharacterNgrams):
-            for name in NGRAMS:
-                array = getattr(self.language_model, name)
-                destination[f"{prefix}language_model.{name}"] = torch.from_numpy(array)
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        given = {name: state_dict.pop(f"{prefix}language_model.{name}", None) for name in NGRAMS}
-        if isinstance(self.language_model, CharacterNgrams) and None not in given.values():
-            self.language_model.load(*(given[name].cpu().numpy() for name in NGRAMS))
-        super()._load_from_state_dict(state_dict, prefix, *rest)

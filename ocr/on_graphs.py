@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from common.charset import Charset
 from common.engine import GraphModel
 from common.model_folder import tensor_positions
+from common.ngrams import NGRAMS, CharacterNgrams
 from common.schema import checked
-from ocr.charset import Charset
 from ocr.config import Architecture
 from ocr.images import WIDTH_MULTIPLE, LinePreprocess
-from ocr.language import NGRAMS, CharacterNgrams
 
 
 class OnGraphs(GraphModel):

@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from common.charset import Charset, composed
 from common.errors import DataError, UsageError
 from common.files import read_text
-from ocr.charset import Charset, composed
 
 Kind = Literal["document", "form", "scene"]
 """What a line is drawn as: receipts and running text, words of forms, words of signs and screens."""

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from common.ctc import Reading, greedy, prefix_beam_search
 from common.engine import Precision
 from common.errors import ImageError, UsageError
 from common.images import ImageSource, blamed_on
+from common.ngrams import LanguageModel
 from common.predictor import Predictor, results
 from common.threads import ahead
-from ocr.ctc import Reading, greedy, prefix_beam_search
 from ocr.images import grey, stack
-from ocr.language import LanguageModel
 from ocr.on_graphs import OnGraphs
 from ocr.page import Layout, find_lines
 from ocr.words import Span, find_words
@@ -131,7 +131,7 @@ class TextReader(Predictor["Recognizer | OnGraphs"]):
 
         Args:
             page: path or Pillow image.
-            beam_size: texts kept by the beam search, `ocr.ctc.prefix_beam_search`; 1 is greedy decoding.
+            beam_size: texts kept by the beam search, `common.ctc.prefix_beam_search`; 1 is greedy decoding.
             language_model: for the beam search, in place of the model's own.
             min_confidence: lines read with less are left out; stains and drawings give such lines.
             batch_size: lines at a time.

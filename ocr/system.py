@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel
 
+from common.charset import Charset
+from common.ctc import greedy
 from common.distributed import gather, global_max, rank_and_world
-from common.training import TrainConfig, TrainingSystem, one_cycle
-from ocr.charset import BLANK, Charset
-from ocr.ctc import greedy
+from common.loss import ctc_loss
+from common.training import TrainConfig, TrainingSystem, averaged, one_cycle
 from ocr.data import TextBatch
 from ocr.images import WIDTH_MULTIPLE, LineBatch, stack
 from ocr.labels import TextLine
@@ -37,17 +37,6 @@ def fold_case(log_probs: torch.Tensor, charset: Charset) -> torch.Tensor:
     return folded.index_fill(-1, small, -1e4)
 
 
-_SHARE, _FIRST_SHARES = 1e-3, 9.0  # of the mean of weights that the last step has; more in the first steps
-
-
-def _follow(averaged: Any, current: Any, steps: Any) -> None:
-    """Move the mean of the weights of all steps, of which the last count most, towards those of this one."""
-    if averaged[0].is_floating_point():
-        torch._foreach_lerp_(averaged, current, max(_SHARE, _FIRST_SHARES / (10 + int(steps))))
-    else:
-        torch._foreach_copy_(averaged, current)
-
-
 class OcrSystem(TrainingSystem):
     """CTC loss (Graves et al. 2006) per character; val is decoded greedily every epoch.
 
@@ -63,7 +52,7 @@ class OcrSystem(TrainingSystem):
     def __init__(self, model: Recognizer, config: TrainConfig, val: Sequence[TextLine]) -> None:
         super().__init__()
         self.model, self.config, self.val = model, config, val
-        self.average = AveragedModel(model, multi_avg_fn=_follow, use_buffers=True).requires_grad_(False)
+        self.average = averaged(model)
         self._predictions: list[tuple[int, str]] = []
 
     def training_step(self, batch: TextBatch | None, batch_index: int) -> torch.Tensor | None:
@@ -77,15 +66,7 @@ class OcrSystem(TrainingSystem):
         if batch.folded.any():
             folded = fold_case(log_probs, self.model.charset)
             log_probs = torch.where(batch.folded[:, None, None], folded, log_probs)
-        total = F.ctc_loss(
-            log_probs.transpose(0, 1),
-            batch.targets,
-            steps,
-            batch.lengths,
-            blank=BLANK,
-            reduction="sum",
-            zero_infinity=True,
-        )
+        total = ctc_loss(log_probs, steps, batch.targets, batch.lengths)
         return self.mean_over_batch(total * (batch.lengths.sum() > 0), batch.lengths.sum())
 
     def _equally_wide(self, batch: TextBatch | None) -> TextBatch:

@@ -9,14 +9,14 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from common.charset import PRINTABLE, Charset, composed
 from common.cli import command_line, sizes_of
 from common.errors import UsageError
 from common.loading import PartsData
+from common.ngrams import CharacterNgrams
 from common.training import TrainConfig, fit, prepare_run
-from ocr.charset import PRINTABLE, Charset, composed
 from ocr.data import LineDataset, WidthBatches, collate
 from ocr.labels import TextLine, fit_labels, read_lines
-from ocr.language import CharacterNgrams
 from ocr.model import Recognizer, RecognizerConfig
 from ocr.phrases import TextSource, read_words
 from ocr.synthetic import SyntheticLines, find_fonts

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ocr.ctc import Reading
+from common.ctc import Reading
 
 
 class Span(NamedTuple):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common.charset import PRINTABLE, Charset
 from common.cli import run
-from ocr.charset import PRINTABLE, Charset
 from ocr.phrases import Kind, TextSource, read_words
 from ocr.synthetic import SyntheticLines, find_fonts, labelled_folder, sample_sheet
 

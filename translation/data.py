@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from common.distributed import epochs_trained, rank_and_world
+from common.batches import length_batches
+from common.distributed import epochs_trained
 from common.errors import DataError, UsageError
 from common.files import Dropped, read_bytes
 from common.text import BOS, EOS, pad
@@ -223,7 +224,6 @@ class LengthBatches(Sampler[list[int]]):
     def __init__(
         self, lengths: Sequence[int], batch_size: int, seed: int, *, shuffle: bool, trainer: Any
     ) -> None:
-        self.rank, self.world = rank_and_world()
         self.lengths, self.batch_size, self.seed = np.array(lengths), batch_size, seed
         self.shuffle, self.trainer = shuffle, trainer
 
@@ -234,13 +234,4 @@ class LengthBatches(Sampler[list[int]]):
         random = np.random.default_rng([self.seed, epochs_trained(self.trainer)])
         size = len(self.lengths)
         jitter = random.uniform(-1, 1, size) if self.shuffle else np.zeros(size)
-        order = np.argsort(self.lengths + jitter, kind="stable")
-        batches = [order[i : i + self.batch_size] for i in range(0, size, self.batch_size)]
-        if self.shuffle:
-            batches = [batches[i] for i in random.permutation(len(batches))]
-        for batch in batches:
-            mine = batch[self.rank :: self.world]
-            if self.shuffle and not len(mine):  # every process takes part in every step
-                mine = batch[:1]
-            if len(mine):
-                yield mine.tolist()
+        yield from length_batches(self.lengths + jitter, self.batch_size, random if self.shuffle else None)

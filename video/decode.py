@@ -21,6 +21,7 @@ from av.video.reformatter import VideoReformatter
 
 from common.errors import ImageError, VisionWarning
 from common.images import allowed_pixels, blamed_on, check_pixels
+from common.media import open_media
 
 _CLOSE = 1e-6  # seconds between two ways to compute the same time
 _SMALL = 640 * 480  # pixels up to which a second thread costs more than it helps
@@ -39,12 +40,6 @@ VIDEO_SUFFIXES = frozenset({
 })
 """Of videos in folders."""
 # fmt: on
-_FORMATS = (
-    "mov,matroska,avi,mpeg,mpegvideo,mpegts,flv,live_flv,asf,ogg,mxf,rm,dv,wtv,nut,ivf,yuv4mpegpipe,mjpeg,"
-    "mpjpeg,m4v,h261,h263,h264,hevc,vvc,vc1,av1,obu,gif,apng,wav,mp3,aac,flac"
-)
-"""FFmpeg's readers that may be used. None that opens what a file names: playlists, lists of files, numbered
-images, devices."""
 
 
 class VideoError(ImageError):
@@ -176,19 +171,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 def _open(path: Path) -> Any:
-    """`file:` keeps FFmpeg from taking a part of the name for a protocol."""
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-    try:
-        return av.open(f"file:{path}", container_options=options, metadata_errors="replace")
-    except av.error.ArgumentError:
-        raise VideoError(
-            f"{path}: in a format that is not read, as lists of other files are not; convert it to MP4"
-        ) from None
-    except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(
-            f"{path}: damaged, or not a video, whatever its name says ({error.strerror}); "
-            "copy or export it again"
-        ) from None
+    return open_media(path, "a video", VideoError, "MP4")
 
 
 def _main_stream(path: Path, container: Any) -> Any:

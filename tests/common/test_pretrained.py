@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from captioning.model import CaptionModel, DecoderConfig
 from common.encoder import Encoder
 from common.errors import ModelError, ModelNotFoundError
+from common.ngrams import CharacterNgrams
 from common.text import Vocabulary
 from forecasting.model import ForecastConfig, ForecastModel, Scaler
-from ocr.language import CharacterNgrams
 from ocr.model import Recognizer
 from segmentation.model import SegmentationModel
 from tests.conftest import shape_picture, tiny_model

@@ -1,10 +1,9 @@
 """Rendered lines that the tests make themselves, and a tiny recognizer."""
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ocr.charset import Charset
+from common.charset import Charset
 from ocr.model import Recognizer, RecognizerConfig
 
 WORDS = ("total", "cash", "12.50", "tea", "no. 7", "change", "3 x", "milk")
@@ -34,8 +33,3 @@ def tiny_recognizer(charset: Charset | None = None, **sizes) -> Recognizer:
     torch.manual_seed(0)
     config = RecognizerConfig(**{"hidden_size": 16, "layers": 1, "dropout": 0.0, **sizes})
     return Recognizer(config, charset or Charset()).eval()
-
-
-def log_probs(random_state: np.random.Generator, steps: int, classes: int) -> np.ndarray:
-    scores = 2 * random_state.normal(size=(steps, classes))
-    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))

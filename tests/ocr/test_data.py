@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
+from common.charset import Charset, composed
 from common.errors import DataError, ImageError, UsageError
-from ocr.charset import Charset, composed
 from ocr.data import Draw, LineDataset, WidthBatches, collate
 from ocr.images import LinePreprocess
 from ocr.labels import fit_labels, read_lines

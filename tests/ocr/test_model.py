@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from common.charset import Charset
 from common.errors import UsageError
-from ocr.charset import Charset
+from common.ngrams import CharacterNgrams
 from ocr.images import stack
-from ocr.language import CharacterNgrams
 from ocr.model import STRIDE, LineEncoder, Recognizer
 from ocr.system import fold_case
 from tests.ocr.conftest import line_picture, tiny_recognizer

@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from common.charset import Charset
 from common.errors import ImageError, UsageError
+from common.ngrams import CharacterNgrams
 from ocr import TextReader
-from ocr.charset import Charset
 from ocr.drawing import draw_page
-from ocr.language import CharacterNgrams
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.page import find_lines, reading_order
 from ocr.reader import Line, Page

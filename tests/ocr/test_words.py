@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from ocr.ctc import Reading
+from common.ctc import Reading
 from ocr.hocr import HEAD, TAIL, page_element
 from ocr.reader import Line, Page, Word
 from ocr.words import find_words

@@ -194,7 +194,7 @@ def test_processes_share_each_batch(monkeypatch, shuffle):
     whole = batches(lengths, shuffle)
     shares = []
     for rank in range(2):
-        monkeypatch.setattr("translation.data.rank_and_world", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("common.batches.rank_and_world", lambda rank=rank: (rank, 2))
         shares.append(batches(lengths, shuffle))
     if shuffle:  # the last batch of one pair is given to both
         assert [len(share) for share in shares] == [3, 3]

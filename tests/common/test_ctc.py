@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 import torch
 
+from common.charset import BLANK, PRINTABLE, Charset, steps_needed
+from common.ctc import greedy, prefix_beam_search
 from common.errors import UsageError
-from ocr.charset import BLANK, PRINTABLE, Charset, steps_needed
-from ocr.ctc import greedy, prefix_beam_search
-from ocr.language import CharacterNgrams
-from tests.ocr.conftest import log_probs
+from common.ngrams import CharacterNgrams
+
+
+def log_probs(random_state: np.random.Generator, steps: int, classes: int) -> np.ndarray:
+    scores = 2 * random_state.normal(size=(steps, classes))
+    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
 
 
 def collapse(path):

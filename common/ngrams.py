@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ocr.charset import Charset
+from common.charset import Charset
 
 ORDER = 5
 NGRAMS = ("keys", "counts")

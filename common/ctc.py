@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ocr.charset import BLANK, Charset
-from ocr.language import LanguageModel
+from common.charset import BLANK, Charset
+from common.ngrams import LanguageModel
 
 _IMPOSSIBLE = -math.inf
 _UNLIKELY = 1e-3  # the beam search drops classes of lower probability, and texts below this share of the best
