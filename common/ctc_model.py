@@ -1,4 +1,4 @@
-"""What the models of all tasks that end in CTC have in common: characters, and the n-grams in their weights."""
+"""What all models that end in CTC have in common: characters, and the n-grams in their weights."""
 
 from typing import Any
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from common.charset import Charset
+from common.model_folder import tensor_positions
 
 ORDER = 5
 NGRAMS = ("keys", "counts")
@@ -135,3 +136,23 @@ class CharacterNgrams:
         """The key of an n-gram without its last character."""
         length, classes = divmod(key, 1 << _KEY_BITS)
         return (length - 1) << _KEY_BITS | classes >> self._bits
+
+
+def stored_ngrams(charset: Charset, size: int, weights: bytes) -> CharacterNgrams | None:
+    """The language model in the weights of a model, read without torch; None of a model without.
+
+    Args:
+        charset: of the model.
+        size: number of n-grams, as its config has it; 0 is no language model.
+        weights: the content of its `model.safetensors`, checked.
+    """
+    if not size:
+        return None
+    positions = tensor_positions(weights)
+    arrays = []
+    for name, kind in zip(NGRAMS, (np.int64, np.int32), strict=True):
+        _, _, start, count = positions[f"language_model.{name}"]
+        arrays.append(np.frombuffer(weights[start : start + count], kind))
+    model = CharacterNgrams(charset)
+    model.load(*arrays)
+    return model

@@ -3,6 +3,7 @@
 Notation: R rows (sequences), T steps, I input size, D hidden size, B directions (1 or 2).
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
 import torch
@@ -185,6 +186,19 @@ class RecurrentEncoder(nn.Module):
         """inputs (R, T, I), lengths (R,) -> the last states alone (R, B*D)."""
         lengths = lengths.to(inputs.device)
         return self._last(self._read(inputs, lengths), lengths)
+
+    def advance(self, inputs: torch.Tensor, states: Sequence[Any]) -> tuple[torch.Tensor, list[Any]]:
+        """The next steps of sequences that go on: `forward` in parts, of one direction alone.
+
+        inputs (R, T, I), the states of each layer after the steps before, nothing at the start -> outputs
+        (R, T, D), states.
+        """
+        after = []
+        layer: Any
+        for depth, layer in enumerate(self.layers):
+            inputs, state = layer[0](inputs, states[depth] if states else None)
+            after.append(state)
+        return inputs, after
 
     def _read(self, inputs: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """Outputs (R, T, B*D), with anything behind a row's length."""

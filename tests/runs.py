@@ -29,20 +29,21 @@ from tests.conftest import (
 from tests.forecasting.conftest import write_series
 from tests.language.conftest import write_text
 from tests.segmentation.conftest import IGNORED, TINY_STRIDED, write_scenes
+from tests.speech.conftest import write_speech
 from tests.translation.conftest import write_pairs
 from tests.video.conftest import write_clips
 from tests.vqa.conftest import write_questions
 
 TASKS = (
     "captioning", "self_critical", "ocr", "video", "segmentation", "vqa", "forecasting", "language",
-    "translation",
+    "translation", "speech",
 )  # fmt: skip
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     [
         "tests.runs", "torch.utils.tensorboard", "captioning.training", "forecasting.training",
-        "language.training", "ocr.training", "segmentation.training", "translation.training",
-        "video.training", "vqa.training",
+        "language.training", "ocr.training", "segmentation.training", "speech.training",
+        "translation.training", "video.training", "vqa.training",
     ]
 )  # fmt: skip
 
@@ -56,7 +57,7 @@ def command(task: str, root: Path) -> list[str]:
     write: Any = {"captioning": write_shapes, "self_critical": write_shapes, "ocr": write_lines,
                   "video": write_clips, "segmentation": write_scenes, "vqa": write_questions,
                   "forecasting": write_series, "language": write_text,
-                  "translation": write_pairs}  # fmt: skip
+                  "translation": write_pairs, "speech": write_speech}  # fmt: skip
     if not root.exists():
         root.mkdir()
         write_weights(weights, TINY_STRIDED if task == "segmentation" else TINY_ENCODER)
@@ -80,6 +81,8 @@ def command(task: str, root: Path) -> list[str]:
                         "--base", "seasonal_naive", "--hidden-size", 8, "--test", 24, "--val", 24),
         "translation": ("--source", "en", "--target", "de", *sizes, "--attention-size", 8, "--subwords", 100,
                         "--dropout", 0),
+        "speech": ("--sample-rate", 8000, "--bands", 16, "--channels", 4, "--hidden-size", 8, "--layers", 1,
+                   "--dropout", 0, "--cache", root / "cache"),
         "language": (*sizes, "--steps", 16, "--input-dropout", 0, "--dropout", 0, "--weight-dropout", 0),
     }  # fmt: skip
     name = "captioning" if task == "self_critical" else task

@@ -26,6 +26,7 @@ from tests.forecasting.conftest import write_series
 from tests.language.conftest import tiny_language_model, write_text
 from tests.ocr.conftest import line_picture, tiny_recognizer
 from tests.segmentation.conftest import IGNORED, tiny_segmenter, write_scenes
+from tests.speech.conftest import spoken, tiny_speech, write_speech, write_wav
 from tests.translation.conftest import tiny_translator, write_pairs
 from tests.video.conftest import moving_square, tiny_classifier, write_clips, write_video
 from tests.vqa.conftest import tiny_answerer, write_questions
@@ -179,6 +180,8 @@ FILES: dict[str, Callable[[Path], object]] = {
     "more/*.avi": lambda file: write_clip(file.with_name("a.avi")),
     "clip.mp4": write_clip,
     "recording.mp4": write_clip,
+    "call.wav": lambda file: write_wav(file, spoken("ab")),
+    "talk.mp4": lambda file: write_wav(file, spoken("dab cab")),
     "letter.txt": lambda file: file.write_text("A red dog sees a tree.\nA blue bird hears a tree.\n"),
     "line.txt": lambda file: file.write_text("A red dog sees a tree.\n"),
     "captions.parquet": lambda file: pd.DataFrame({"caption": ["a cat"]}).to_parquet(file),
@@ -224,6 +227,7 @@ DATA: dict[str, Callable[[Path], object]] = {
     "segmentation": all_classes_known,
     "vqa": write_questions,
     "translation": write_pairs,
+    "speech": write_speech,
     "language": folder_of("long.txt"),
     "caption": folder_of("photo.jpg"),
     "read": folder_of("page.jpg"),
@@ -239,13 +243,24 @@ MODELS = {
     "vqa": tiny_answerer,
     "language": tiny_language_model,
     "translation": tiny_translator,
+    "speech": lambda: tiny_speech(unidirectional=True),
 }
 """What stands for the models of the reader's own."""
 SHORT = {"epochs": 1, "limit": 8, "workers": 0, "cache": "cache", "synthetic": 4}
 """Flags that make a training short; all others are those of the page."""
 TINY = f"--encoder {TINY_ENCODER} --encoder-weights weights.safetensors --image-size 64"
 """Flags of captioning and video on all pages but README, whose trainings have the encoder that users get."""
-WRITTEN = {"--out", "--report", "--plot", "--attention", "--gallery", "--overlay", "--timeline", "--neurons"}
+WRITTEN = {
+    "--out",
+    "--report",
+    "--plot",
+    "--attention",
+    "--gallery",
+    "--alignment",
+    "--overlay",
+    "--timeline",
+    "--neurons",
+}
 
 
 @pytest.fixture

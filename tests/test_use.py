@@ -13,7 +13,17 @@ from tests.segmentation.conftest import CLASSES, tiny_segmenter
 from tests.video.conftest import MOVES, tiny_classifier
 from tests.vqa.conftest import tiny_answerer
 
-TASKS = ("captioning", "forecasting", "language", "ocr", "segmentation", "translation", "video", "vqa")
+TASKS = (
+    "captioning",
+    "forecasting",
+    "language",
+    "ocr",
+    "segmentation",
+    "speech",
+    "translation",
+    "video",
+    "vqa",
+)
 TRAINING = ("pytorch_lightning", "torchmetrics", "tensorboard", "pycocotools")
 
 

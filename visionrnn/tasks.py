@@ -178,4 +178,12 @@ TASKS = (
             ("num_pairs/seconds", "sentences"),
         ),
     ),
+    Task(
+        title="Speech recognition",
+        package="speech",
+        verb="transcribe",
+        does="Write down what is said in recordings and videos.",
+        example="FILE.wav",
+        trainer="SpeechTraining",
+    ),
 )

@@ -27,6 +27,7 @@ RANDOM = {
     "forecasting": ("--dropout", 0.1),
     "language": ("--input-dropout", 0.1, "--dropout", 0.3, "--weight-dropout", 0.3),
     "translation": ("--dropout", 0.3),
+    "speech": ("--dropout", 0.2, "--join", 2),
 }  # fmt: skip
 """Flags that make use of random numbers, which a resumed run must draw again."""
 
@@ -91,6 +92,7 @@ UNEVEN = {
     "segmentation": 11,
     "vqa": 41,
     "translation": 41,
+    "speech": 21,
 }
 """Samples of an epoch whose last step does not share evenly, or not among all."""
 

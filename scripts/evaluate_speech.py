@@ -1,0 +1,6 @@
+"""`visionrnn evaluate speech`."""
+
+from visionrnn.cli import main
+
+if __name__ == "__main__":
+    main("evaluate", "speech")
