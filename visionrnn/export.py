@@ -49,4 +49,4 @@ def main(config: Config) -> None:
 def _is_model(kind: Any) -> bool:
     from common.pretrained import PretrainedModel
 
-    return isinstance(kind, type) and issubclass(kind, PretrainedModel) and kind is not PretrainedModel
+    return isinstance(kind, type) and issubclass(kind, PretrainedModel) and hasattr(kind, "task")

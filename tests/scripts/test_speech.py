@@ -144,13 +144,14 @@ def test_the_alignment_is_drawn(script, folder, tmp_path):
         (("--alignment", "a.png", "--stream"), "--alignment draws one file"),
         (("--beam-size", 0), "--beam-size 0"),
         (("--model", "none"), "no model 'none'"),
-        (("--format", "srt", "b.wav"), "one recording, and 2"),
+        (("b.wav", "--format", "srt"), "one recording, and 2"),
     ],
 )
 def test_bad_usage_of_transcribe(script, folder, tmp_path, monkeypatch, flags, said):
     monkeypatch.chdir(tmp_path)
     write_wav(tmp_path / "a.wav", spoken("a"))
-    done = script("transcribe.py", "a.wav", *(("--model", folder) if "--model" not in flags else ()), *flags)
+    model = ("--model", folder) if "--model" not in flags else ()
+    done = script("transcribe.py", "a.wav", *flags, *model)
     assert done.code == 2
     assert said in done.err
 
