@@ -45,8 +45,6 @@ class Config(UseFlags):
     """Also draw the spectrogram of a single recording with the characters under it, as PNG."""
     batch_size: int = 8
     """Pieces of recordings at a time."""
-    workers: int = 1
-    """Threads that read recordings."""
 
 
 def main(config: Config) -> int:
@@ -66,7 +64,7 @@ def main(config: Config) -> int:
     if config.stream:
         return int(_stream(config, transcriber, paths, form) or failed)
     each = transcriber.transcribe_each(
-        map(str, paths), beam_size=config.beam_size, batch_size=config.batch_size, workers=config.workers
+        map(str, paths), beam_size=config.beam_size, batch_size=config.batch_size
     )
     for path, found in progress(zip(paths, each, strict=True), len(paths), "recordings"):
         if isinstance(found, SoundError):

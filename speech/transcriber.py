@@ -14,7 +14,6 @@ from common.ctc import Reading, greedy, prefix_beam_search
 from common.engine import Precision
 from common.errors import UsageError
 from common.predictor import Predictor, results
-from common.threads import ahead
 from speech.config import STRIDE
 from speech.data import stack
 from speech.features import HOP, MARGIN, FrameStream, LogMel, with_margins
@@ -31,7 +30,7 @@ WEIGHT, BONUS = 0.5, 0.5
 _LONGEST, _SHORTEST = 2000, 800  # frames: a longer recording is cut at its quietest place between the two
 _QUIET = 15  # frames that a quiet place is measured over
 _SILENT = 2e-4  # amplitude that no sample of a silent recording exceeds, -74 dB
-_AHEAD = 4  # batches that are read and sorted by length at a time
+_AHEAD = 4  # batches of pieces that are read and sorted by length at a time
 _STEP = STRIDE * HOP  # seconds
 
 
@@ -126,7 +125,7 @@ class Transcriber(Predictor["SpeechModel | OnGraphs"]):
     ) -> list[Transcript]:
         """Write down recordings.
 
-        One that is longer than 20 seconds is cut at quiet places.
+        One that is longer than 20 seconds is cut at quiet places; a few pieces at a time are in memory.
 
         Args:
             recordings: paths of sound or video files, `-` for standard input, or samples between -1 and 1 as
@@ -148,7 +147,6 @@ class Transcriber(Predictor["SpeechModel | OnGraphs"]):
         *,
         beam_size: int = BEAM_SIZE,
         batch_size: int = 8,
-        workers: int = 0,
     ) -> Iterator[Transcript | SoundError]:
         """As `transcribe`, one result after the other, in order; an unreadable recording gives its error.
 
@@ -156,22 +154,25 @@ class Transcriber(Predictor["SpeechModel | OnGraphs"]):
             recordings: as `transcribe`, read as they are needed.
             beam_size: as `transcribe`.
             batch_size: as `transcribe`.
-            workers: threads that read recordings; 0 reads them in this one.
         """
         for name, value in (("beam size", beam_size), ("batch size", batch_size)):
             if value < 1:
                 raise UsageError(f"{name} {value}: must be at least 1")
-        loaded = ahead(self._pieces, recordings, workers, 2 * workers)
-        while some := list(islice(loaded, batch_size * _AHEAD)):
-            pieces = [p for of_one in some if not isinstance(of_one, Exception) for p in of_one]
-            found = iter(self._read(pieces, beam_size, batch_size))
-            for of_one in some:
-                if isinstance(of_one, SoundError):
-                    yield of_one
-                elif not isinstance(of_one, Exception):
-                    yield _transcript(of_one, [next(found) for _ in of_one])
-                else:
-                    raise of_one
+        parts = self._parts(recordings)
+        places: list[tuple[int, int]] = []
+        heard: list[Reading] = []
+        while some := list(islice(parts, batch_size * _AHEAD)):
+            found = iter(self._read([p for p in some if isinstance(p, _Piece)], beam_size, batch_size))
+            for part in some:
+                if isinstance(part, SoundError):
+                    places, heard = [], []
+                    yield part
+                    continue
+                places.append((part.start, len(part.frames)))
+                heard.append(next(found))
+                if part.last:
+                    yield _transcript(places, heard)
+                    places, heard = [], []
 
     def stream(self, recording: str | Path | Iterable[np.ndarray]) -> Iterator[Word]:
         """The words of a recording of any length as they are said, in constant memory.
@@ -217,10 +218,17 @@ class Transcriber(Predictor["SpeechModel | OnGraphs"]):
             raise SoundError("the samples: there is not one")
         return [np.clip(np.nan_to_num(recording.astype(np.float32)), -1, 1)]
 
-    def _pieces(self, recording: str | Path | np.ndarray) -> list[_Piece]:
+    def _parts(self, recordings: Iterable[str | Path | np.ndarray]) -> Iterator[_Piece | SoundError]:
+        """The pieces of each recording in order; an error in place of those of one that cannot be read."""
+        for recording in recordings:
+            try:
+                yield from self._pieces(recording)
+            except SoundError as error:
+                yield error
+
+    def _pieces(self, recording: str | Path | np.ndarray) -> Iterator[_Piece]:
         """The parts of a recording, each at most 20 seconds long."""
         sound = FrameStream(self.mel)
-        pieces: list[_Piece] = []
         waiting = np.zeros((0, self.mel.bands), np.float32)
         start, loudest = 0, 0.0
         for block in _seconds(self._blocks(recording), self.mel.rate):
@@ -228,10 +236,9 @@ class Transcriber(Predictor["SpeechModel | OnGraphs"]):
             waiting = np.concatenate([waiting, sound.push(block)])
             while len(waiting) > _LONGEST:
                 cut = _quietest(waiting[:_LONGEST])
-                pieces.append(_Piece(waiting[:cut], start, False, loudest < _SILENT))
+                yield _Piece(waiting[:cut], start, False, loudest < _SILENT)
                 waiting, start, loudest = waiting[cut:], start + cut, float(np.abs(block).max())
-        waiting = np.concatenate([waiting, sound.end()])
-        return [*pieces, _Piece(waiting, start, True, loudest < _SILENT)]
+        yield _Piece(np.concatenate([waiting, sound.end()]), start, True, loudest < _SILENT)
 
     def _read(self, pieces: Sequence[_Piece], beam_size: int, batch_size: int) -> list[Reading]:
         """Pieces -> what is said in them, in batches of equally long ones."""
@@ -277,13 +284,18 @@ def _quietest(frames: np.ndarray) -> int:
     return _SHORTEST + int(level[_SHORTEST:last].argmin())
 
 
-def _transcript(pieces: Sequence[_Piece], readings: Sequence[Reading]) -> Transcript:
-    """Characters in seconds of the recording, and the words that they spell."""
-    seconds = (pieces[-1].start + len(pieces[-1].frames)) * HOP
+def _transcript(places: Sequence[tuple[int, int]], readings: Sequence[Reading]) -> Transcript:
+    """Characters in seconds of the recording, and the words that they spell.
+
+    Args:
+        places: first frame of each piece, and how many it has.
+        readings: what is said in each.
+    """
+    seconds = sum(places[-1]) * HOP
     characters: list[tuple[str, float, float]] = []
-    for piece, reading in zip(pieces, readings, strict=True):
-        steps = -(-(len(piece.frames) + 2 * MARGIN) // STRIDE)
-        first = (piece.start - MARGIN) * HOP
+    for (start, count), reading in zip(places, readings, strict=True):
+        steps = -(-(count + 2 * MARGIN) // STRIDE)
+        first = (start - MARGIN) * HOP
         if characters and reading.characters:
             characters.append((" ", 1.0, first))
         characters += [(c, p, first + place * steps * _STEP) for c, p, place in reading.characters]
