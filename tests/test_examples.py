@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import VisionWarning
 from tests.conftest import SCRIPTS
 from tests.forecasting.conftest import write_series
 from tests.language.conftest import small_text, write_text
+from tests.speech.conftest import learn, spoken, tiny_speech, write_wav
 from tests.video.conftest import moving_square, write_video
 
 EXAMPLES = SCRIPTS.parent / "examples"
@@ -76,6 +78,20 @@ def test_imitate_author(program, tmp_path):
     written = printed.partition("best")[2].partition("\n")[2]
     assert len(written) == 301
     assert set(written) <= set(small_text())
+
+
+def test_find_word(tmp_path, capsys):
+    model = tiny_speech(hidden_size=48, layers=1)
+    assert learn(model, tmp_path, 100) < 0.3
+    model.save_pretrained(tmp_path / "model")
+    silence = write_wav(tmp_path / "silence.wav", np.zeros(8000, np.float32))
+    said = write_wav(tmp_path / "said.wav", spoken("dab cab", 2))
+    find = runpy.run_path(str(EXAMPLES / "find_word.py"))["main"]
+    with pytest.warns(VisionWarning, match="has no graphs"):
+        find("Cab", str(silence), str(said), model=str(tmp_path / "model"))
+    file, seconds = capsys.readouterr().out.strip().split(": ")
+    assert file == str(said)
+    assert 0.4 < float(seconds.removesuffix(" s")) < 1
 
 
 def test_every_program_has_a_test_and_a_row():
