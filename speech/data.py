@@ -119,7 +119,8 @@ def read_clips(data: Path, split: str, *, digits: bool = False) -> list[Clip]:
     if not clips:
         raise DataError(f"nothing is left to use\n{summary}")
     speakers = len({clip.speaker for clip in clips})
-    print(f"{summary}\n  speakers: {speakers:,}\n  texts: {RULE}", flush=True)
+    rule = RULE if digits else f"{RULE}; those with digits left out"
+    print(f"{summary}\n  speakers: {speakers:,}\n  texts: {rule}", flush=True)
     if example:
         print(f"  {example[0]!r} is read as {example[1]!r}", flush=True)
     return clips

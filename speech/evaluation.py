@@ -88,6 +88,7 @@ def evaluate(config: EvaluationConfig) -> int:
             for speaker in dict.fromkeys(clip.speaker for clip, _ in pairs)
             if (own := [pair for pair in pairs if pair[0].speaker == speaker])
         },
+        "seconds": round(seconds, 2),
         "audio_seconds": round(sum(f.seconds for _, f in pairs), 1),
         "num_unreadable": len(errors),
         "unknown_texts": len(unknown),

@@ -15,8 +15,11 @@ LOWEST = 20.0
 """Hz at which the first band begins."""
 FLOOR = 1e-6
 """Is added to the power of a band."""
-MARGIN = 12
-"""Frames of its own background that a clip gets before and behind it; a closely cut word needs them."""
+MARGIN = 30
+"""Frames of silence that a clip gets before and behind it; a closely cut word needs them."""
+_QUIETER = (
+    2.0  # nats by which they are below what is quietest in the clip, where closely cut words still sound
+)
 _AT_ONCE = 2048  # frames
 
 
@@ -27,8 +30,9 @@ def background(frames: np.ndarray) -> np.ndarray:
 
 
 def with_margins(frames: np.ndarray) -> np.ndarray:
-    """A clip with `MARGIN` frames of its background before and behind it: (F, B) -> (F + 2 * MARGIN, B)."""
-    margin = np.repeat(background(frames)[None], MARGIN, axis=0)
+    """A clip with `MARGIN` frames of silence before and behind it: (F, B) -> (F + 2 * MARGIN, B)."""
+    silence = np.maximum(background(frames) - _QUIETER, np.log(FLOOR)).astype(np.float32)
+    margin = np.repeat(silence[None], MARGIN, axis=0)
     return np.concatenate([margin, frames, margin])
 
 

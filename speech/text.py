@@ -3,9 +3,7 @@
 import re
 import unicodedata
 
-RULE = (
-    "lower case, punctuation and hyphens as spaces, apostrophes within words kept; texts with digits left out"
-)
+RULE = "lower case, punctuation and hyphens as spaces, apostrophes within words kept"
 """What `normalized` does, in words."""
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bb\u02bc\u0060\u00b4\u2032", "'"))
 _OUTSIDE = re.compile(r"(?<!\w)'+|'+(?!\w)")

@@ -32,6 +32,7 @@ _QUIET = 15  # frames that a quiet place is measured over
 _SILENT = 2e-4  # amplitude that no sample of a silent recording exceeds, -74 dB
 _AHEAD = 4  # batches of pieces that are read and sorted by length at a time
 _STEP = STRIDE * HOP  # seconds
+_PAUSE = 1.2  # seconds without a character that end a word of a stream
 
 
 @dataclass(frozen=True)
@@ -342,6 +343,8 @@ class _Speller:
                     self._word.append((character, float(np.exp(row[best])), (self._step + 0.5) * _STEP))
             self._before = best
             self._step += 1
+            if self._word and (self._step + 0.5) * _STEP - self._word[-1][2] > _PAUSE:
+                yield from self.end()
 
     def end(self) -> Iterator[Word]:
         """The last word."""

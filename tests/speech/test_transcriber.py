@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.charset import Charset
 from common.errors import UsageError
 from common.export import export
 from common.ngrams import CharacterNgrams
@@ -10,7 +11,7 @@ from speech.metrics import score_clips
 from speech.model import SpeechModel
 from speech.sound import SoundError
 from speech.subtitles import cues, srt, vtt
-from speech.transcriber import _quietest
+from speech.transcriber import _quietest, _Speller
 from tests.conftest import by_threads
 from tests.speech.conftest import RATE, TEXTS, learn, spoken, tiny_speech, write_wav
 
@@ -150,6 +151,15 @@ def test_words_of_a_stream_come_before_its_end(streaming):
     next(words)
     assert given < 6
     assert sum(1 for _ in words) > 5
+
+
+def test_a_pause_ends_a_word_of_a_stream():
+    rows = np.full((100, 3), -9.0)
+    rows[:, 0] = 0.0
+    rows[[3, 90], :2] = (-9.0, 0.0)
+    speller = _Speller(Charset("a "))
+    early, late = list(speller.push(rows[:60])), list(speller.push(rows[60:]))
+    assert ([w.text for w in early], late, [w.text for w in speller.end()]) == (["a"], [], ["a"])
 
 
 def test_streams_need_a_unidirectional_model_on_torch(transcriber, tmp_path):
