@@ -191,6 +191,8 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         ignore_label: class id of pixels outside an image.
         crop: height and width of a crop; None leaves everything as it is.
         scales: smallest and largest size, relative to the model's own.
+        rare: share of the crops that lie around a pixel of a class drawn from those of the image, each as
+            likely as the others, and not anywhere.
     """
 
     def __init__(
@@ -200,16 +202,16 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         ignore_label: int,
         crop: tuple[int, int] | None = None,
         scales: tuple[float, float] = (0.5, 2.0),
+        rare: float = 0.0,
     ) -> None:
         self.scenes, self.preprocess, self.ignore_label, self.crop = scenes, preprocess, ignore_label, crop
-        self.scales = scales
-        mean = [round(255 * value) for value in preprocess.mean]
-        fill = {tv_tensors.Image: mean, tv_tensors.Mask: ignore_label}
-        self.augment: Any = crop and v2.Compose(
+        self.scales, self.rare = scales, rare
+        self.augment: Any = v2.Compose(
             [
-                v2.RandomCrop(crop, pad_if_needed=True, fill=fill),
                 v2.RandomHorizontalFlip(),
-                v2.ColorJitter(0.4, 0.4, 0.4, 0.05),
+                v2.RandomApply([v2.ColorJitter(0.5, 0.5, 0.5, 0.08)], 0.9),
+                v2.RandomGrayscale(0.05),
+                v2.RandomApply([v2.GaussianBlur(5, (0.1, 1.5))], 0.2),
             ]
         )
 
@@ -233,10 +235,30 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         size = [max(1, round(preprocess.height * scale)), max(1, round(preprocess.width * scale))]
         resized = v2.functional.resize(tv_tensors.Image(image), size, antialias=True)
         ids = v2.functional.resize(tv_tensors.Mask(label), size)  # a mask takes the nearest pixel
-        pixels, ids = self.augment(resized, ids)
+        mean = [round(255 * value) for value in preprocess.mean]
+        pixels, ids = self.augment(*self._cropped(resized, ids, self.crop, mean))
         pixels = v2.functional.to_dtype(pixels, torch.float32, scale=True)
         pixels = v2.functional.normalize(pixels, list(preprocess.mean), list(preprocess.std))
         return pixels.as_subclass(torch.Tensor), ids.as_subclass(torch.Tensor), index
+
+    def _cropped(
+        self, image: torch.Tensor, ids: torch.Tensor, crop: tuple[int, int], mean: list[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A crop of both, anywhere or around a pixel of a class; padded where they are smaller."""
+        room = [max(0, side - wanted) for side, wanted in zip(ids.shape, crop, strict=True)]
+        start = [int(torch.randint(free + 1, ())) for free in room]
+        if float(torch.rand(())) < self.rare:
+            classes = ids.unique()
+            classes = classes[classes != self.ignore_label]
+            if len(classes):
+                places = (ids == classes[torch.randint(len(classes), ())]).nonzero()
+                middle = places[torch.randint(len(places), ())].tolist()
+                around = zip(middle, crop, room, strict=True)
+                start = [min(max(0, m - int(torch.randint(c, ()))), free) for m, c, free in around]
+        height, width = (min(side, wanted) for side, wanted in zip(ids.shape, crop, strict=True))
+        pad = [0, 0, crop[1] - width, crop[0] - height]
+        image, ids = (v2.functional.crop(tensor, *start, height, width) for tensor in (image, ids))
+        return v2.functional.pad(image, pad, fill=mean), v2.functional.pad(ids, pad, fill=self.ignore_label)
 
 
 class DrawSampler(EpochSampler):

@@ -9,7 +9,7 @@ import torch
 
 from common.cli import loaded, progress
 from common.drawing import draw_confusion
-from common.errors import DataError, ImageError
+from common.errors import DataError, ImageError, UsageError
 from common.evaluation import EvaluationFlags, facts, show, write_report
 from common.files import check_folder
 from segmentation.data import SceneDataset, read_classes, read_scenes
@@ -30,6 +30,8 @@ class EvaluationConfig(EvaluationFlags):
     """A bundled model, a model or run folder, or hub:user/name."""
     ignore_label: int | None = None
     """Class id in the labels that counts for nothing; by default the one the model was trained with."""
+    names: tuple[str, ...] = ()
+    """Only pictures whose names begin with one of these, such as those that training held out."""
     confusion: Path | None = None
     """PNG of the confusion matrix; by default beside --report."""
 
@@ -49,6 +51,9 @@ def evaluate(config: EvaluationConfig) -> int:
         )
     ignored = model.ignore_label if config.ignore_label is None else config.ignore_label
     scenes = read_scenes(config.data, config.split, len(names), ignored)
+    scenes = [s for s in scenes if s.image.name.startswith(config.names or "")]
+    if not scenes:
+        raise UsageError(f"--names {' '.join(config.names)}: no picture of {config.split} has such a name")
     scenes = scenes[: config.limit] if config.limit else scenes
     dataset = SceneDataset(scenes, model.preprocess, ignored)
     counts = torch.zeros(len(names), len(names), dtype=torch.long)
@@ -74,6 +79,7 @@ def evaluate(config: EvaluationConfig) -> int:
         "num_unreadable": len(errors),
         "images_per_second": round((len(scenes) - len(errors)) / seconds, 1),
         "ignore_label": ignored,
+        **({"names": " ".join(config.names)} if config.names else {}),
         **facts(config, segmenter),
         "context": model.config.context,
         "stride": model.config.stride,

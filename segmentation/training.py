@@ -54,6 +54,11 @@ class SegmentationConfig(SegmenterConfig, EncoderFlags, TrainConfig):
     """Height and width of a training crop."""
     scales: tuple[float, float] = (0.5, 2.0)
     """Smallest and largest size of a training image, relative to --image-size."""
+    rare_crops: Annotated[float, Range(0, 1)] = 0.0
+    """Share of the crops that lie around a pixel of a class drawn from those of the image, each as likely."""
+    hold_out: tuple[str, ...] = ()
+    """Pictures of train whose names begin with one of these are left out, as a further part to choose by:
+    `visionrnn evaluate segmentation --split train --names ...` scores them."""
     balance: float = 0.5
     """Power of the class weights: 0 weighs all pixels alike, 1 is median frequency balancing."""
     learning_rate: float = 2e-3
@@ -80,6 +85,16 @@ def train(config: SegmentationConfig) -> None:
     parts = {
         name: read_scenes(config.data, name, len(classes), config.ignore_label) for name in ("train", "val")
     }
+    if config.hold_out:
+        kept = [s for s in parts["train"] if not s.image.name.startswith(config.hold_out)]
+        held = len(parts["train"]) - len(kept)
+        if not held or not kept:
+            raise UsageError(
+                f"--hold-out {' '.join(config.hold_out)}: {held} of {len(parts['train'])} pictures "
+                "have such names; name the beginning of some of them"
+            )
+        print(f"held out {', '.join(config.hold_out)}: {held:,} pictures; {len(kept):,} are trained on")
+        parts["train"] = kept
     if config.limit:
         parts = {name: scenes[: config.limit] for name, scenes in parts.items()}
     model = _model(config, classes)
@@ -123,7 +138,9 @@ def _open(
 ) -> dict[str, SceneDataset]:
     preprocess, ignored = model.preprocess, config.ignore_label
     return {
-        "train": SceneDataset(parts["train"], preprocess, ignored, config.crop, config.scales),
+        "train": SceneDataset(
+            parts["train"], preprocess, ignored, config.crop, config.scales, config.rare_crops
+        ),
         "val": SceneDataset(parts["val"], preprocess, ignored),
     }
 

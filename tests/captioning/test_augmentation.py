@@ -228,16 +228,21 @@ def test_drawn_pairs_are_of_two():
     assert len(draw_pairs(10, 0.0, torch.device("cpu")).rows) == 0
 
 
-def test_varied_pictures_keep_shape_and_range():
+def test_varied_pictures_have_windows_mirrors_and_colours_of_their_own():
     torch.manual_seed(0)
-    pictures = torch.rand(8, 3, 20, 30)
-    found = vary(pictures)
-    assert found.shape == pictures.shape
-    assert found.min() >= 0
-    assert found.max() <= 1
-    steady = torch.linspace(0, 1, 30).expand(8, 3, 20, 30)
-    slopes = vary(steady).diff(dim=3)[:, 0, 0, 10]
+    steady = torch.linspace(-1, 1, 30).expand(16, 3, 20, 30)
+    found = vary(steady)
+    assert found.shape == steady.shape
+    slopes = found.diff(dim=3)[:, 0, 0, 10]
     assert {bool(slope > 0) for slope in slopes} == {True, False}  # some are mirrored
+    assert len(slopes.abs().unique()) == 16  # each window is another
+    assert found.abs().max() < 1.6
+    grey = torch.zeros(16, 3, 20, 30)
+    assert vary(grey).flatten(1).std(dim=1).max() < 1e-6  # nothing but brightness changes it
+    assert vary(grey)[:, 0, 0, 0].unique().numel() == 16
+    red = torch.tensor([1.0, 0, 0])[:, None, None].expand(16, 3, 20, 30)
+    saturation = vary(red)[:, 0] - vary(red)[:, 1]
+    assert 0.4 < saturation.min() < 0.9 < 1.1 < saturation.max() < 1.8
 
 
 def test_function_words_name_nothing():
