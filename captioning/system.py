@@ -51,7 +51,7 @@ class CaptioningSystem(TrainingSystem):
     ) -> None:
         super().__init__()
         self.decoder = model.decoder
-        self.see, self.change = model.see, model.classifier.change
+        self.see, self.classifier = model.see, model.classifier
         self.tags = model.classifier.tags if model.config.concepts else torch.zeros(0, dtype=torch.long)
         self.concepts: Concepts | None = None
         self.exchanged, self.paired, self.grid = exchanged, paired, model.encoder.grid
@@ -101,7 +101,7 @@ class CaptioningSystem(TrainingSystem):
         if self.encoder is not None and batch.classes.numel():
             classes = batch.classes.clone()
             classes[pairs.rows] = (classes[pairs.rows] + classes[pairs.partners]) / 2
-            loss = loss + _KEPT * self.change(features, classes)
+            loss = loss + _KEPT * self.classifier.change(features, classes)
         return loss
 
     def astray(self, weights: torch.Tensor, tokens: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
