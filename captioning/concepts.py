@@ -208,7 +208,7 @@ class Classifier(nn.Module):
         loss = F.kl_div(classes.log_softmax(dim=-1), old, reduction="batchmean")
         if marked.shape[1]:
             crossed = F.binary_cross_entropy_with_logits(tags, marked, reduction="sum")
-            entropy = F.binary_cross_entropy(marked, marked, reduction="sum")
+            entropy = (torch.special.entr(marked) + torch.special.entr(1 - marked)).sum()
             loss = loss + _TAG_SHARE * (crossed - entropy) / len(before)
         return loss
 

@@ -65,6 +65,9 @@ class SelfCriticalSystem(CaptioningSystem):
         """Mean over all sampled captions of the whole batch of advantage times log-probability."""
         started = time.monotonic()
         self.decoder.eval()
+        for module in self.decoder.modules():
+            if isinstance(module, torch.nn.RNNBase):
+                module.train()  # it has no dropout of its own; cuDNN goes backwards in training mode alone
         seen = self.see(self.features(batch))
         images, count = len(seen.grid), self.samples
         with torch.no_grad():

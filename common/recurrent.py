@@ -100,9 +100,10 @@ class Layer(nn.Module):
 
     def forward(self, inputs: torch.Tensor, state: CellState) -> tuple[torch.Tensor, CellState]:
         """inputs (R, T, I), state before them -> outputs (R, T, D), state after them."""
-        hidden = state.hidden[None].to(inputs.dtype)
+        # cuDNN takes no pieces of larger tensors
+        hidden, memory = (field[None].to(inputs.dtype).contiguous() for field in state)
         if self.memory_size:
-            outputs, (hidden, memory) = self._read(inputs, (hidden, state.memory[None].to(inputs.dtype)))
+            outputs, (hidden, memory) = self._read(inputs, (hidden, memory))
             return outputs, CellState(hidden[0], memory[0])
         outputs, hidden = self._read(inputs, hidden)
         return outputs, CellState(hidden[0], state.memory)
