@@ -146,7 +146,7 @@ def draw(
     right.set_ylim(1e-20, 10)
     for axis in (left, right):
         axis.grid(alpha=0.3)
-        axis.legend()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     with write_aside(file) as aside:
         figure.savefig(aside, dpi=110, format="png")
 
