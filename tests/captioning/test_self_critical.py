@@ -96,3 +96,27 @@ def test_rewards_are_cider_d_of_the_image_meant(system):
     np.testing.assert_allclose(system._rewards([2, 0], ids).numpy(), expected[[2, 0]], rtol=1e-5)
     cut = system._rewards([2], [ids[0][:-1]])
     assert cut < expected[2]
+
+
+def test_all_that_a_step_needs_moves_with_the_system(system):
+    system = system("mean", concepts=3).to("meta")
+    assert system.see.__self__.classifier.weight.is_meta
+    assert all(tensor.is_meta for tensor in system.decoder.state_dict().values())
+
+
+def test_a_step_has_no_dropout_but_rnns_in_training_mode(system, monkeypatch):
+    system = system("mean", "between", concepts=3)
+    modes = {}
+
+    def note(*_, **__):
+        modes.update({type(module): module.training for module in system.decoder.modules()})
+        raise StopIteration
+
+    monkeypatch.setattr(system, "_draw", note)
+    features = torch.rand(3, 4, system.decoder.project.in_features)
+    with pytest.raises(StopIteration):
+        system.training_step(
+            CaptionBatch(features, torch.zeros(3, 1, 2, dtype=torch.long), [0, 1, 2], torch.zeros(3, 0)), 0
+        )
+    assert modes[torch.nn.LSTM]  # cuDNN goes backwards in no other
+    assert not modes[torch.nn.Dropout]

@@ -100,6 +100,19 @@ def test_a_layer_equals_its_cell_step_by_step(kind):
     torch.testing.assert_close(first, outputs[:, :2])
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_a_layer_starts_from_pieces_of_a_larger_tensor(kind):
+    layer = Layer(kind, 5, 8)
+    start = CellState(*torch.randn(3, 8 + layer.memory_size).split([8, layer.memory_size], dim=1))
+    given = []  # cuDNN, which is not here, takes no others
+    layer.layer.register_forward_pre_hook(
+        lambda _, inputs: given.extend(torch.utils._pytree.tree_leaves(inputs))
+    )
+    layer(torch.randn(3, 6, 5), start)
+    assert len(given) == 2 + (kind == "lstm")
+    assert all(tensor.is_contiguous() for tensor in given)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.9, 0.999])
 def test_dropped_weights_are_zero_and_the_others_scaled(share):
     torch.manual_seed(0)

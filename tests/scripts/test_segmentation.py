@@ -71,6 +71,20 @@ def test_train_and_evaluate(script, train, folder, tmp_path):
     assert (preprocess.height, preprocess.width) == (96, 120)
 
 
+def test_pictures_are_held_out_by_name_and_scored_alone(script, train, folder, tmp_path):
+    run, report = tmp_path / "run", tmp_path / "report.json"
+    done = train(run, "--epochs", 1, "--hold-out", "00", "03")
+    assert done.code == 0, done.err
+    assert "held out 00, 03: 2 pictures; 10 are trained on" in done.out
+    done = script("evaluate_segmentation.py", "--data", folder, "--split", "train", "--names", "00", "03",
+                  "--model", run, "--report", report)  # fmt: skip
+    assert done.code == 0, done.err
+    scores = json.loads(report.read_text())
+    assert (scores["num_images"], scores["names"]) == (2, "00 03")
+    done = script("evaluate_segmentation.py", "--data", folder, "--names", "z", "--model", run)
+    assert (done.code, "--names z: no picture of val has such a name" in done.err) == (2, True), done.err
+
+
 def test_rare_classes_weigh_as_much_as_balance_says(train, tmp_path):
     losses = []
     for balance in (0, 1):
@@ -97,6 +111,8 @@ def test_early_layers_can_stay_as_they_are(train, strided_weights, tmp_path):
     [
         (("--data", "nowhere"), "--data nowhere: no such folder"),
         (("--scales", 2, 1), "--scales"),
+        (("--hold-out", "z"), "--hold-out z: 0 of 12 pictures have such names"),
+        (("--hold-out", "0", "1"), "--hold-out 0 1: 12 of 12 pictures have such names"),
         (("--crop", 8, 64), "must be at least 32 pixels"),
         (("--width", 18), "--width 18: must be a multiple of 4"),
         (("--encoder-frozen", 3), "it cannot be frozen up to 3"),

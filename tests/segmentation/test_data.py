@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +109,24 @@ def test_augmentation_moves_picture_and_label_together(folder):
     first, again, other = data[1, 5], data[1, 5], data[1, 6]
     assert torch.equal(first[0], again[0])
     assert not torch.equal(first[0], other[0])
+
+
+def test_crops_lie_around_every_class_alike_where_told(tmp_path):
+    label = np.zeros((200, 300), np.uint8)
+    label[150:156, 250:256] = 1  # 0.06 % of the pixels
+    for part, pixels in (("images", np.zeros((200, 300, 3), np.uint8)), ("labels", label)):
+        (tmp_path / "train" / part).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "train" / part / "0.png")
+    scenes = read_scenes(tmp_path, "train", 2, IGNORED)
+
+    def share(rare):
+        data = SceneDataset(scenes, replace(OWN, height=200, width=300), IGNORED, (40, 40), (1, 1), rare)
+        crops = [data[0, seed][1] for seed in range(60)]
+        assert all(crop.shape == (40, 40) for crop in crops)
+        return sum(bool((crop == 1).any()) for crop in crops) / 60
+
+    assert share(0.0) < 0.25
+    assert 0.35 < share(1.0) < 0.75
 
 
 def test_val_is_left_as_it_is(folder):
