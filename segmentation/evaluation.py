@@ -32,6 +32,10 @@ class EvaluationConfig(EvaluationFlags):
     """Class id in the labels that counts for nothing; by default the one the model was trained with."""
     names: tuple[str, ...] = ()
     """Only pictures whose names begin with one of these, such as those that training held out."""
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes of each picture, relative to the model's own; the mean of their probabilities decides."""
+    mirrored: bool = False
+    """Let the mirrored picture decide too."""
     confusion: Path | None = None
     """PNG of the confusion matrix; by default beside --report."""
 
@@ -39,6 +43,8 @@ class EvaluationConfig(EvaluationFlags):
 def evaluate(config: EvaluationConfig) -> int:
     """Segment, score over the whole part, print and write the report; 1 if an image could not be read."""
     confusion_file = config.confusion or (config.report.with_suffix(".png") if config.report else None)
+    if not config.scales or not all(0.1 <= scale <= 10 for scale in config.scales):
+        raise UsageError(f"--scales {' '.join(map(str, config.scales))}: expected numbers from 0.1 to 10")
     check_folder("--report", config.report)
     check_folder("--confusion", confusion_file)
     segmenter = loaded(Segmenter.from_pretrained, config)
@@ -66,8 +72,10 @@ def evaluate(config: EvaluationConfig) -> int:
             errors.append(error)
             print(f"left out {error}", flush=True)
             continue
-        predicted = segmenter.predict(image[None], *labels.shape)[0].cpu().long()
-        counts += confusion(predicted, labels, len(names), ignored)
+        predicted = segmenter.predict(
+            image[None], *labels.shape, scales=config.scales, mirrored=config.mirrored
+        )
+        counts += confusion(predicted[0].cpu().long(), labels, len(names), ignored)
     seconds = time.monotonic() - started
     if len(errors) == len(scenes):
         raise ImageError("none of the pictures could be read")
@@ -79,7 +87,9 @@ def evaluate(config: EvaluationConfig) -> int:
         "num_unreadable": len(errors),
         "images_per_second": round((len(scenes) - len(errors)) / seconds, 1),
         "ignore_label": ignored,
-        **({"names": " ".join(config.names)} if config.names else {}),
+        "names": " ".join(config.names),
+        "scales": " ".join(map(str, config.scales)),
+        "mirrored": config.mirrored,
         **facts(config, segmenter),
         "context": model.config.context,
         "stride": model.config.stride,

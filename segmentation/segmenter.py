@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from common.device import autocast
 from common.errors import ImageError
 from common.images import ImageSource, blamed_on, load_image
 from common.predictor import Predictor, results
 from common.threads import ahead
-from segmentation.model import SegmentationModel, classes_at
+from segmentation.model import SegmentationModel, classes_at, upsample
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,33 @@ class Segmenter(Predictor[SegmentationModel]):
                 continue
             yield Segmentation(labels.cpu().numpy(), tuple(self.model.classes))
 
-    def predict(self, images: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """Preprocessed images (N, 3, H, W) -> class ids, uint8 (N, height, width), on the model's device."""
+    def predict(
+        self,
+        images: torch.Tensor,
+        height: int,
+        width: int,
+        *,
+        scales: Sequence[float] = (1.0,),
+        mirrored: bool = False,
+    ) -> torch.Tensor:
+        """Preprocessed images (N, 3, H, W) -> class ids, uint8 (N, height, width), on the model's device.
+
+        With several `scales`, relative to H and W, or `mirrored` as well, the mean of the probabilities of
+        all these views decides; it takes as many times as long, and for each class a float for each pixel.
+        """
         images = images.to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self.device, self.precision):
-            return classes_at(self.model(images), height, width)
+            if tuple(scales) == (1.0,) and not mirrored:
+                return classes_at(self.model(images), height, width)
+            total = torch.zeros((), device=self.device)
+            for scale in scales:
+                view = _scaled(images, scale)
+                total = total + upsample(self.model(view), height, width).softmax(dim=1)
+                if mirrored:
+                    total = total + upsample(self.model(view.flip(3)), height, width).softmax(dim=1).flip(3)
+            return total.argmax(dim=1).to(torch.uint8)
+
+
+def _scaled(images: torch.Tensor, scale: float) -> torch.Tensor:
+    size = [max(1, round(side * scale)) for side in images.shape[2:]]
+    return F.interpolate(images.float(), size, mode="bilinear", align_corners=False, antialias=True)

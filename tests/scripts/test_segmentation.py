@@ -81,6 +81,13 @@ def test_pictures_are_held_out_by_name_and_scored_alone(script, train, folder, t
     assert done.code == 0, done.err
     scores = json.loads(report.read_text())
     assert (scores["num_images"], scores["names"]) == (2, "00 03")
+    done = script("evaluate_segmentation.py", "--data", folder, "--limit", 2, "--scales", 0.75, 1.25,
+                  "--mirrored", "--model", run, "--report", report)  # fmt: skip
+    assert done.code == 0, done.err
+    scores = json.loads(report.read_text())
+    assert (scores["num_images"], scores["scales"], scores["mirrored"]) == (2, "0.75 1.25", True)
+    done = script("evaluate_segmentation.py", "--data", folder, "--scales", 0, "--model", run)
+    assert (done.code, "--scales 0.0: expected numbers from 0.1 to 10" in done.err) == (2, True), done.err
     done = script("evaluate_segmentation.py", "--data", folder, "--names", "z", "--model", run)
     assert (done.code, "--names z: no picture of val has such a name" in done.err) == (2, True), done.err
 

@@ -145,3 +145,23 @@ def test_threads_that_share_a_segmenter_see_what_one_sees():
         (found.labels == expected.labels).mean() > 0.999
         for expected, found in zip(alone, together, strict=True)
     )
+
+
+def test_views_of_an_image_decide_together():
+    torch.manual_seed(0)
+    segmenter, images = Segmenter(tiny_segmenter(), "cpu", "fp32"), torch.randn(1, 3, 64, 80)
+    with torch.no_grad():  # each class somewhere
+        segmenter.model.network.classify.bias -= segmenter.model(images).mean(dim=(0, 2, 3))
+    alone = segmenter.predict(images, 64, 80)
+    assert (segmenter.predict(images, 64, 80, scales=(1.0, 1.0)) == alone).float().mean() > 0.99
+    both = segmenter.predict(images, 64, 80, mirrored=True)
+    turned = segmenter.predict(images.flip(3), 64, 80, mirrored=True).flip(2)
+    assert (turned == both).float().mean() > 0.99 > (alone == both).float().mean()
+    several = segmenter.predict(images, 50, 70, scales=(0.75, 1.25))
+    assert (several.shape, several.dtype) == ((1, 50, 70), torch.uint8)
+    probabilities = [
+        upsample(segmenter.model(F.interpolate(images, size, mode="bilinear", antialias=True)), 50, 70)
+        for size in ((48, 60), (80, 100))
+    ]
+    expected = sum(logits.softmax(dim=1) for logits in probabilities).argmax(dim=1)
+    assert (several == expected).float().mean() > 0.99
