@@ -68,6 +68,7 @@ HEADINGS = {
     "exact": "exact %",
     "feeding_over_lstm.ratio": "words/s of training with input feeding over a bare LSTM",
     "folder_over_encoder.ratio": "images/s over the bare encoder",
+    "join": "digits in a string",
     "kneser_ney_over_lines": "Kneser-Ney of 5 over lines, nats",
     "mae": "MAE",
     "mape": "MAPE %",

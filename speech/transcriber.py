@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BEAM_SIZE = 16
 """Of transcribing by default."""
-WEIGHT, BONUS = 0.5, 0.5
+WEIGHT, BONUS = 0.4, 1.0
 """Of the n-grams, and for each character; chosen on the val part of the German corpus."""
 _LONGEST, _SHORTEST = 2000, 800  # frames: a longer recording is cut at its quietest place between the two
 _QUIET = 15  # frames that a quiet place is measured over

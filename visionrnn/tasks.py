@@ -185,5 +185,13 @@ TASKS = (
         does="Write down what is said in recordings and videos.",
         example="FILE.wav",
         trainer="SpeechTraining",
+        model="digits",
+        score=Score(
+            "reports/speech/digits_val.json",
+            "exact",
+            "% of single English digits of a speaker that training never heard",
+            "97 and more where val has speakers of train (from memory)",
+            ("audio_seconds/seconds", "seconds of sound"),
+        ),
     ),
 )
