@@ -27,13 +27,12 @@ from common.files import Dropped, locked, read_text, write_aside
 from common.threads import ahead
 from speech.augmentation import Mel, distorted, joined, masked, recorded
 from speech.config import STRIDE
-from speech.features import MARGIN, VERSION, LogMel, with_margins
+from speech.features import MARGIN, VERSION, LogMel, stack, with_margins
 from speech.sound import SoundError, sound_blocks
 from speech.text import RULE, has_digits, normalized
 
 _PARTS = {"val": 0, "test": 1}  # of twenty parts, where a corpus has no parts of its own
 _LIBRI = {"val": "dev"}  # how LibriSpeech calls the parts
-_ROUND = 64  # frames
 _PAUSE_FRAMES = 30  # of a pause between joined clips, about
 _NOTHING = 0.01  # share of what is drawn that is noise without speech
 _NAMES = {
@@ -449,18 +448,6 @@ class SpeechBatches(Sampler[list[Draw]]):
             lengths, self.batch_size, random if self.shuffle else None, shortest_first=first
         ):
             yield [draws[i] for i in batch]
-
-
-def stack(clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Spectrograms (F_i, B) -> (N, F, B), padded with 0 behind, and their lengths (N,).
-
-    F is a multiple of 64: for each new shape a CPU's kernels are made anew, which takes as long as a step.
-    """
-    lengths = np.array([len(frames) for frames in clips])
-    batch = np.zeros((len(clips), -(-int(lengths.max()) // _ROUND) * _ROUND, clips[0].shape[1]), np.float32)
-    for row, frames in zip(batch, clips, strict=True):
-        row[: len(frames)] = frames
-    return batch, lengths
 
 
 def collate(charset: Charset, items: Sequence[tuple[np.ndarray, str, int]]) -> SpeechBatch:

@@ -1,9 +1,9 @@
 """The spectrogram that a recognizer sees: logarithms of the power in bands of the mel scale.
 
-Notation: S samples, F frames, B bands.
+Notation: N clips, S samples, F frames, B bands.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ _QUIETER = (
     2.0  # nats by which they are below what is quietest in the clip, where closely cut words still sound
 )
 _AT_ONCE = 2048  # frames
+_ROUND = 64  # frames
 
 
 def background(frames: np.ndarray) -> np.ndarray:
@@ -34,6 +35,18 @@ def with_margins(frames: np.ndarray) -> np.ndarray:
     silence = np.maximum(background(frames) - _QUIETER, np.log(FLOOR)).astype(np.float32)
     margin = np.repeat(silence[None], MARGIN, axis=0)
     return np.concatenate([margin, frames, margin])
+
+
+def stack(clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Spectrograms (F_i, B) -> (N, F, B), padded with 0 behind, and their lengths (N,).
+
+    F is a multiple of 64: for each new shape a CPU's kernels are made anew, which takes as long as a step.
+    """
+    lengths = np.array([len(frames) for frames in clips])
+    batch = np.zeros((len(clips), -(-int(lengths.max()) // _ROUND) * _ROUND, clips[0].shape[1]), np.float32)
+    for row, frames in zip(batch, clips, strict=True):
+        row[: len(frames)] = frames
+    return batch, lengths
 
 
 def hertz_to_mel(hertz: np.ndarray | float) -> np.ndarray:

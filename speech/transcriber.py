@@ -15,8 +15,7 @@ from common.engine import Precision
 from common.errors import UsageError
 from common.predictor import Predictor, results
 from speech.config import STRIDE
-from speech.data import stack
-from speech.features import HOP, MARGIN, FrameStream, LogMel, with_margins
+from speech.features import HOP, MARGIN, FrameStream, LogMel, stack, with_margins
 from speech.on_graphs import OnGraphs
 from speech.sound import SoundError, sound_blocks
 

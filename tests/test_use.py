@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import shape_picture, tiny_model
 from tests.ocr.conftest import tiny_recognizer
 from tests.segmentation.conftest import CLASSES, tiny_segmenter
+from tests.speech.conftest import write_wav
 from tests.video.conftest import MOVES, tiny_classifier
 from tests.vqa.conftest import tiny_answerer
 
@@ -69,6 +71,12 @@ def test_commands_work_where_torch_is_not_installed(command, request, tmp_path):
     shape_picture("red", "circle").save(tmp_path / "a.png")
     done = without_torch(command, tmp_path / "a.png", "--model", folder)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_speech_is_written_down_where_torch_is_not_installed(tmp_path):
+    file = write_wav(tmp_path / "a.wav", np.zeros(8000, np.float32))
+    done = without_torch("transcribe", file, "--model", "digits")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
 
 
 def test_another_task_says_what_to_install():

@@ -14,8 +14,8 @@ from speech.data import (
     fitting,
     read_clips,
     spectrograms,
-    stack,
 )
+from speech.features import stack
 from speech.sound import SoundError
 from speech.text import has_digits, normalized
 from tests.conftest import trainer_at
