@@ -5,6 +5,7 @@ Notation: N images, B sentences, K captions an image, T tokens, M concepts an im
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -222,15 +223,15 @@ def vary(images: torch.Tensor) -> torch.Tensor:
 
     A window has 70 to 100 % of the height and of the width; contrast and saturation change by up to 30 %.
     """
-    rows, options = len(images), {"device": images.device, "dtype": images.dtype}
-    sides = 0.7 + 0.3 * torch.rand(rows, 2, **options)  # of width and height
-    window = torch.zeros(rows, 2, 3, **options)
-    window[:, 0, 0] = sides[:, 0] * torch.where(torch.rand(rows, **options) < 0.5, -1, 1)
+    rows, drawn = len(images), partial(torch.rand, device=images.device, dtype=images.dtype)
+    sides = 0.7 + 0.3 * drawn(rows, 2)  # of width and height
+    window = images.new_zeros(rows, 2, 3)
+    window[:, 0, 0] = sides[:, 0] * torch.where(drawn(rows) < 0.5, -1, 1)
     window[:, 1, 1] = sides[:, 1]
-    window[:, :, 2] = (1 - sides) * (2 * torch.rand(rows, 2, **options) - 1)
+    window[:, :, 2] = (1 - sides) * (2 * drawn(rows, 2) - 1)
     places = F.affine_grid(window, list(images.shape), align_corners=False)
     images = F.grid_sample(images, places, padding_mode="border", align_corners=False)
-    contrast, saturation, brightness = (2 * torch.rand(3, rows, 1, 1, 1, **options) - 1).unbind()
+    contrast, saturation, brightness = (2 * drawn(3, rows, 1, 1, 1) - 1).unbind()
     grey = images.mean(dim=1, keepdim=True)
     images = grey + (1 + 0.3 * saturation) * (images - grey)
     return (1 + 0.3 * contrast) * images + 0.2 * brightness
