@@ -9,14 +9,12 @@ import csv
 import shutil
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from common.cli import print_note, release_freed_memory
@@ -80,16 +78,9 @@ class RunFolder(Checkpoint):
     """Seeds each step; writes metrics, curves, best model and last checkpoint at the end of each epoch."""
 
     def __init__(
-        self,
-        config: "TrainConfig",
-        model: PretrainedModel,
-        monitor: str,
-        mode: str,
-        report: tuple[str, ...],
-        mean: WeightAveraging | None = None,
+        self, config: "TrainConfig", model: PretrainedModel, monitor: str, mode: str, report: tuple[str, ...]
     ) -> None:
         self.config, self.model, self.monitor, self.mode, self.report = config, model, monitor, mode, report
-        self.mean = mean
         self.history: list[dict[str, float]] = []
         self._started = self._released = time.monotonic()
         self._drawn = float("-inf")
@@ -160,24 +151,13 @@ class RunFolder(Checkpoint):
         self.history.append(row)
         if trainer.is_global_zero:
             if better or self.config.keep == "last":
-                with self._averaged(pl_module):
-                    self._save_best(row)
+                self._save_best(row)
             self._write_history()
             if time.monotonic() > self._drawn + _DRAW_SECONDS:
                 self.draw_curves()
             values = "  ".join(f"{name} {row[name]:.4g}" for name in self.report)
             print(f"epoch {row['epoch']}/{self.config.epochs}  {values}  {row['seconds']:.1f} s", flush=True)
         trainer.save_checkpoint(self.config.out / LAST)
-
-    @contextmanager
-    def _averaged(self, module: pl.LightningModule) -> Iterator[None]:
-        """The weights that val has scored: their running mean, where there is one."""
-        if self.mean is None:
-            yield
-            return
-        self.mean.on_validation_epoch_start(module.trainer, module)
-        yield
-        self.mean.on_validation_epoch_end(module.trainer, module)
 
     def draw_curves(self) -> None:
         """Draw the history so far."""

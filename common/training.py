@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.optim.swa_utils import AveragedModel
 
@@ -54,9 +54,6 @@ class TrainConfig:
     """AdamW's decay."""
     gradient_clip: float = 5.0
     """Largest norm of the gradient; 0 does not clip."""
-    weight_average: Annotated[float, Range(0, 0.99999)] = 0.0
-    """Decay of a running mean of the weights (EMA) that val scores and the model keeps, e.g. 0.999; 0 is
-    without."""
     patience: Annotated[int, Range(0)] = 5
     """Epochs without a better validation metric after which training stops; 0 never stops early."""
     keep: Literal["best", "last"] = "best"
@@ -296,9 +293,8 @@ def _fit(
     nodes = int(os.environ["WORLD_SIZE"]) // devices if elastic else 1
     if devices * nodes > 1:
         synchronize_batch_norm(system)
-    mean = EMAWeightAveraging(decay=config.weight_average) if config.weight_average else None
-    folder = RunFolder(config, model, monitor, mode, ("train_loss", monitor, *report), mean)
-    callbacks: list[pl.Callback] = [folder, *([mean] if mean else [])]
+    folder = RunFolder(config, model, monitor, mode, ("train_loss", monitor, *report))
+    callbacks: list[pl.Callback] = [folder]
     if config.patience:
         callbacks.append(EarlyStopping(monitor, patience=config.patience, mode=mode))
     trainer = pl.Trainer(

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from common.distributed import global_sum
-from common.training import TrainConfig, TrainingSystem, one_cycle
+from common.training import TrainConfig, TrainingSystem, averaged, one_cycle
 from segmentation.data import SceneBatch
 from segmentation.metrics import confusion, score_confusion
 from segmentation.model import SegmentationModel, upsample
@@ -14,6 +14,8 @@ from segmentation.model import SegmentationModel, upsample
 
 class SegmentationSystem(TrainingSystem):
     """Class-balanced cross entropy per pixel; val is scored over the whole set every epoch.
+
+    What is validated and kept has the mean of the weights over all steps (`common.training.averaged`).
 
     Args:
         model: all of it is trained, its encoder with a lower rate.
@@ -27,6 +29,7 @@ class SegmentationSystem(TrainingSystem):
     ) -> None:
         super().__init__()
         self.model, self.config, self.encoder_rate = model, config, encoder_rate
+        self.average = averaged(model)
         self.register_buffer("weights", weights, persistent=False)
         self._counts = torch.zeros(0)
 
@@ -38,6 +41,10 @@ class SegmentationSystem(TrainingSystem):
         total = F.cross_entropy(logits, batch.labels, weights, ignore_index=ignored, reduction="sum")
         return self.mean_over_batch(total, weights[batch.labels[batch.labels != ignored]].sum())
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        """The mean of weights follows."""
+        self.average.update_parameters(self.model)
+
     def on_validation_epoch_start(self) -> None:
         """Empty the confusion matrix."""
         classes = len(self.model.classes)
@@ -45,7 +52,7 @@ class SegmentationSystem(TrainingSystem):
 
     def validation_step(self, batch: SceneBatch, batch_index: int) -> None:
         """Count the pixels of each scene."""
-        predicted = upsample(self.model(batch.images), *batch.labels.shape[1:]).argmax(dim=1)
+        predicted = upsample(self.average(batch.images), *batch.labels.shape[1:]).argmax(dim=1)
         self._counts += confusion(predicted, batch.labels, len(self.model.classes), self.model.ignore_label)
 
     def on_validation_epoch_end(self) -> None:

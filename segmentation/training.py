@@ -110,7 +110,8 @@ def train(config: SegmentationConfig) -> None:
     data = SceneData(partial(_open, config, model, parts), collate, config)
     weights = class_weights(parts["train"], config.balance)
     system = SegmentationSystem(model, config, weights, config.encoder_rate)
-    fit(system, data, config, model=model, monitor="mean_iou", report=("pixel_accuracy", "class_accuracy"))
+    kept: Any = system.average.module
+    fit(system, data, config, model=kept, monitor="mean_iou", report=("pixel_accuracy", "class_accuracy"))
     print(f"best model: {config.out / 'best'}")
 
 

@@ -31,7 +31,6 @@ class Model(nn.Module):
     def save_pretrained(self, folder):
         folder.mkdir()
         (folder / "info.json").write_text(json.dumps(self.info))
-        (folder / "weight.json").write_text(json.dumps(self.weight.tolist()))
 
 
 class System(TrainingSystem):
@@ -45,7 +44,7 @@ class System(TrainingSystem):
     def __init__(self, config, scale=1.0, scores=(), batches=None):
         super().__init__()
         self.model, self.config, self.scale, self.scores = Model(), config, scale, list(scores)
-        self.seen, self.norms, self.rates, self.weights, self.scored = [], [], [], [], []
+        self.seen, self.norms, self.rates = [], [], []
 
     def on_train_epoch_start(self):
         super().on_train_epoch_start()
@@ -58,7 +57,7 @@ class System(TrainingSystem):
         )
 
     def validation_step(self, batch, index):
-        self.scored.append(self.model.weight.detach().clone())
+        pass
 
     def on_validation_epoch_end(self):
         self.log("score", self.scores.pop(0) if self.scores else 1.0)
@@ -70,7 +69,6 @@ class System(TrainingSystem):
         def note(*_):
             self.norms.append(self.model.weight.grad.norm().item())
             self.rates.append(optimizer.param_groups[0]["lr"])
-            self.weights.append(self.model.weight.detach().clone())
 
         optimizer.register_step_post_hook(note)
         return found
@@ -118,17 +116,6 @@ def test_weights_decay_as_told(train):
     left = torch.tensor([1 - 0.5 * rate for rate in decayed.rates]).prod()
     assert left < 0.9
     torch.testing.assert_close(decayed.model.weight.detach(), left.expand(4))
-
-
-def test_val_scores_and_the_model_keeps_a_running_mean_of_the_weights(train, tmp_path):
-    system = train(weight_average=0.5, learning_rate=0.1)
-    mean = system.weights[0]
-    for weights in system.weights[1:]:
-        mean = 0.5 * mean + 0.5 * weights
-    assert (mean - system.weights[-1]).abs().min() > 1e-3
-    torch.testing.assert_close(system.scored[-1], mean)
-    saved = json.loads((tmp_path / "run" / "best" / "weight.json").read_text())
-    torch.testing.assert_close(torch.tensor(saved), mean)
 
 
 def test_the_learning_rate_has_its_peak_once(train):

@@ -22,7 +22,7 @@ RANDOM = {
                    "--exchanged", 0.5, "--scheduled-sampling", 0.3),
     "ocr": ("--dropout", 0.1, "--synthetic", 10),
     "video": ("--dropout", 0.3, "--views", 2),
-    "segmentation": ("--dropout", 0.1, "--weight-average", 0.9),
+    "segmentation": ("--dropout", 0.1),
     "vqa": ("--dropout", 0.3),
     "forecasting": ("--dropout", 0.1),
     "language": ("--input-dropout", 0.1, "--dropout", 0.3, "--weight-dropout", 0.3),

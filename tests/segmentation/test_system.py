@@ -40,3 +40,20 @@ def test_the_encoder_learns_more_slowly_and_norms_do_not_decay(system, monkeypat
         rate = 0.05 if name.startswith("encoder.") else 0.1
         decay = 0.25 if parameter.ndim > 1 else 0.0
         assert found[id(parameter)] == (pytest.approx(rate), decay), name
+
+
+def test_what_is_scored_and_kept_has_the_mean_of_the_weights(system, monkeypatch):
+    kept, bias = system.average.module, system.model.network.classify.bias
+    with torch.no_grad():
+        for value in (1.0, 3.0):
+            bias.fill_(value)
+            system.on_train_batch_end()
+    expected = 1.0 + (3.0 - 1.0) * 9 / 11
+    torch.testing.assert_close(kept.network.classify.bias, torch.full((3,), expected))
+    assert not any(parameter.requires_grad for parameter in kept.parameters())
+    with torch.no_grad():
+        bias.copy_(torch.tensor([0.0, 0.0, 1e6]))  # the model itself would say nothing but class 2
+        kept.network.classify.bias.copy_(torch.tensor([0.0, 1e6, 0.0]))
+    system.eval().on_validation_epoch_start()
+    system.validation_step(SceneBatch(torch.randn(1, 3, 64, 80), torch.ones(1, 64, 80).long(), [0]), 0)
+    assert system._counts[1, 1] == 64 * 80
