@@ -86,15 +86,15 @@ def train(config: SegmentationConfig) -> None:
         name: read_scenes(config.data, name, len(classes), config.ignore_label) for name in ("train", "val")
     }
     if config.hold_out:
-        kept = [s for s in parts["train"] if not s.image.name.startswith(config.hold_out)]
-        held = len(parts["train"]) - len(kept)
-        if not held or not kept:
+        rest = [s for s in parts["train"] if not s.image.name.startswith(config.hold_out)]
+        held = len(parts["train"]) - len(rest)
+        if not held or not rest:
             raise UsageError(
                 f"--hold-out {' '.join(config.hold_out)}: {held} of {len(parts['train'])} pictures "
                 "have such names; name the beginning of some of them"
             )
-        print(f"held out {', '.join(config.hold_out)}: {held:,} pictures; {len(kept):,} are trained on")
-        parts["train"] = kept
+        print(f"held out {', '.join(config.hold_out)}: {held:,} pictures; {len(rest):,} are trained on")
+        parts["train"] = rest
     if config.limit:
         parts = {name: scenes[: config.limit] for name, scenes in parts.items()}
     model = _model(config, classes)
