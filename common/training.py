@@ -218,18 +218,33 @@ class TrainingSystem(pl.LightningModule):
 _SHARE, _FIRST_SHARES = 1e-3, 9.0  # of the mean of weights that the last step has; more in the first steps
 
 
-def averaged(model: torch.nn.Module) -> AveragedModel:
-    """A copy of a model that is to hold the mean of its weights over all steps, of which the last thousand
-    count most (Polyak & Juditsky 1992). Call its `update_parameters` after each step.
-    """
-    return AveragedModel(model, multi_avg_fn=_follow, use_buffers=True).requires_grad_(False)
-
-
 def _follow(mean: Any, current: Any, steps: Any) -> None:
     if mean[0].is_floating_point():
         torch._foreach_lerp_(mean, current, max(_SHARE, _FIRST_SHARES / (10 + int(steps))))
     else:
         torch._foreach_copy_(mean, current)
+
+
+class AveragedSystem(TrainingSystem):
+    """A training in which the mean of the weights over all steps is validated and kept.
+
+    The last thousand steps count most (Polyak & Juditsky 1992).
+
+    Args:
+        model: all of it is trained.
+
+    Attributes:
+        average: `average.module` is a copy of the model with the mean of its weights.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.average = AveragedModel(model, multi_avg_fn=_follow, use_buffers=True).requires_grad_(False)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """The mean of weights follows."""
+        self.average.update_parameters(self.model)
 
 
 def one_cycle(parameters: Any, config: TrainConfig, trainer: pl.Trainer) -> dict[str, Any]:

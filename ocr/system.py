@@ -11,7 +11,7 @@ from common.charset import Charset
 from common.ctc import greedy
 from common.distributed import gather, global_max, rank_and_world
 from common.loss import ctc_loss
-from common.training import TrainConfig, TrainingSystem, averaged, one_cycle
+from common.training import AveragedSystem, TrainConfig, one_cycle
 from ocr.data import TextBatch
 from ocr.images import WIDTH_MULTIPLE, LineBatch, stack
 from ocr.labels import TextLine
@@ -37,7 +37,7 @@ def fold_case(log_probs: torch.Tensor, charset: Charset) -> torch.Tensor:
     return folded.index_fill(-1, small, -1e4)
 
 
-class OcrSystem(TrainingSystem):
+class OcrSystem(AveragedSystem):
     """CTC loss (Graves et al. 2006) per character; val is decoded greedily every epoch.
 
     Labels whose case is unknown are scored by `fold_case`. What is validated and kept has the mean of the
@@ -50,9 +50,8 @@ class OcrSystem(TrainingSystem):
     """
 
     def __init__(self, model: Recognizer, config: TrainConfig, val: Sequence[TextLine]) -> None:
-        super().__init__()
-        self.model, self.config, self.val = model, config, val
-        self.average = averaged(model)
+        super().__init__(model)
+        self.config, self.val = config, val
         self._predictions: list[tuple[int, str]] = []
 
     def training_step(self, batch: TextBatch | None, batch_index: int) -> torch.Tensor | None:
@@ -84,10 +83,6 @@ class OcrSystem(TrainingSystem):
         lines, widths = batch.images
         missing = int(global_max(torch.tensor(lines.shape[-1], device=self.device))) - lines.shape[-1]
         return batch._replace(images=LineBatch(F.pad(lines, (0, missing)), widths))
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """The mean of weights follows."""
-        self.average.update_parameters(self.model)
 
     def validation_step(self, batch: TextBatch | None, batch_index: int) -> None:
         """Predict the text of each line."""

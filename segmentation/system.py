@@ -6,16 +6,16 @@ import torch
 from torch.nn import functional as F
 
 from common.distributed import global_sum
-from common.training import TrainConfig, TrainingSystem, averaged, one_cycle
+from common.training import AveragedSystem, TrainConfig, one_cycle
 from segmentation.data import SceneBatch
 from segmentation.metrics import confusion, score_confusion
 from segmentation.model import SegmentationModel, upsample
 
 
-class SegmentationSystem(TrainingSystem):
+class SegmentationSystem(AveragedSystem):
     """Class-balanced cross entropy per pixel; val is scored over the whole set every epoch.
 
-    What is validated and kept has the mean of the weights over all steps (`common.training.averaged`).
+    What is validated and kept has the mean of the weights over all steps (`AveragedSystem`).
 
     Args:
         model: all of it is trained, its encoder with a lower rate.
@@ -27,9 +27,8 @@ class SegmentationSystem(TrainingSystem):
     def __init__(
         self, model: SegmentationModel, config: TrainConfig, weights: torch.Tensor, encoder_rate: float
     ) -> None:
-        super().__init__()
-        self.model, self.config, self.encoder_rate = model, config, encoder_rate
-        self.average = averaged(model)
+        super().__init__(model)
+        self.config, self.encoder_rate = config, encoder_rate
         self.register_buffer("weights", weights, persistent=False)
         self._counts = torch.zeros(0)
 
@@ -40,10 +39,6 @@ class SegmentationSystem(TrainingSystem):
         weights: Any = self.weights
         total = F.cross_entropy(logits, batch.labels, weights, ignore_index=ignored, reduction="sum")
         return self.mean_over_batch(total, weights[batch.labels[batch.labels != ignored]].sum())
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """The mean of weights follows."""
-        self.average.update_parameters(self.model)
 
     def on_validation_epoch_start(self) -> None:
         """Empty the confusion matrix."""

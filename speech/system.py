@@ -9,16 +9,16 @@ from torch.nn import functional as F
 from common.ctc import greedy
 from common.distributed import gather, global_max, rank_and_world
 from common.loss import ctc_loss
-from common.training import TrainConfig, TrainingSystem, averaged, one_cycle
+from common.training import AveragedSystem, TrainConfig, one_cycle
 from speech.data import SpeechBatch
 from speech.metrics import score_clips
 from speech.model import SpeechModel
 
 
-class SpeechSystem(TrainingSystem):
+class SpeechSystem(AveragedSystem):
     """CTC loss (Graves et al. 2006) per character; val is decoded greedily every epoch.
 
-    What is validated and kept has the mean of the weights over all steps (`common.training.averaged`).
+    What is validated and kept has the mean of the weights over all steps (`AveragedSystem`).
 
     Args:
         model: all of it is trained.
@@ -27,9 +27,8 @@ class SpeechSystem(TrainingSystem):
     """
 
     def __init__(self, model: SpeechModel, config: TrainConfig, texts: Sequence[str]) -> None:
-        super().__init__()
-        self.model, self.config, self.texts = model, config, texts
-        self.average = averaged(model)
+        super().__init__(model)
+        self.config, self.texts = config, texts
         self._found: list[tuple[int, str]] = []
 
     def training_step(self, batch: SpeechBatch, batch_index: int) -> torch.Tensor:
@@ -42,10 +41,6 @@ class SpeechSystem(TrainingSystem):
         log_probs = logits.float().log_softmax(-1)
         total = ctc_loss(log_probs, steps, batch.targets, batch.target_lengths)
         return self.mean_over_batch(total, batch.target_lengths.clamp(min=1).sum())
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """The mean of weights follows."""
-        self.average.update_parameters(self.model)
 
     def validation_step(self, batch: SpeechBatch, batch_index: int) -> None:
         """Write down each clip."""
