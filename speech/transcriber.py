@@ -300,7 +300,9 @@ def _transcript(places: Sequence[tuple[int, int]], readings: Sequence[Reading]) 
             characters.append((" ", 1.0, first))
         characters += [(c, p, first + place * steps * _STEP) for c, p, place in reading.characters]
     words = tuple(_words(characters, seconds))
-    return Transcript(words, round(seconds, 2), tuple((c, round(t, 3)) for c, _, t in characters))
+    # CTC may put a character into the margin around a piece
+    timed = tuple((c, round(float(min(max(t, 0.0), seconds)), 3)) for c, _, t in characters)
+    return Transcript(words, round(seconds, 2), timed)
 
 
 def _words(characters: Iterable[tuple[str, float, float]], seconds: float) -> Iterator[Word]:

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from common.charset import Charset
+from common.ctc import Reading
 from common.errors import UsageError
 from common.export import export
 from common.ngrams import CharacterNgrams
@@ -11,7 +12,7 @@ from speech.metrics import score_clips
 from speech.model import SpeechModel
 from speech.sound import SoundError
 from speech.subtitles import cues, srt, vtt
-from speech.transcriber import _quietest, _Speller
+from speech.transcriber import _quietest, _Speller, _transcript
 from tests.conftest import by_threads
 from tests.speech.conftest import RATE, TEXTS, learn, spoken, tiny_speech, write_wav
 
@@ -218,3 +219,10 @@ def test_the_drawing_is_written(transcriber, tmp_path):
     silence = np.zeros(80, np.float32)
     draw_alignment(transcriber.spectrogram(silence), RATE, Transcript((), 0.01), tmp_path / "b.png")
     assert torch.get_num_threads() == 1
+
+
+def test_characters_that_ctc_puts_into_the_margins_are_timed_within_the_recording():
+    reading = Reading("ab", 1.0, (("a", 1.0, 0.0), ("b", 1.0, 1.0)))
+    found = _transcript([(0, 50)], [reading])
+    assert found.characters == (("a", 0.0), ("b", 0.5))
+    assert all(type(time) is float for _, time in found.characters)
