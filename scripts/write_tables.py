@@ -47,6 +47,8 @@ HEADINGS = {
     "speed.ray_start_seconds": "start of Ray and the actors, seconds",
     "speed.two_actors_per_second": "photos/s of two actors: a node of two cores without a GPU",
     "speed.two_over_one": "two actors over one plain process, times",
+    "speed.two_plain_over_one": "two plain processes over one, times",
+    "speed.two_plain_per_second": "photos/s of two plain commands side by side",
     "kills.whole.driver": "whole tables after kills of the driver",
     "kills.whole.worker": "whole tables after kills of a worker",
     "kills.kills": "kills of each",

@@ -232,8 +232,9 @@ def spectrograms(
         if found is None:
             with waiting(f"computing the spectrograms of {len(clips):,} clips"):
                 found = _compute(clips, LogMel(rate, bands), file, workers)
-            with write_aside(index) as aside:
-                aside.write_text(json.dumps(found), encoding="utf-8")
+            if found["ends"]:  # where nothing can be read, the machine may be at fault: look again next time
+                with write_aside(index) as aside:
+                    aside.write_text(json.dumps(found), encoding="utf-8")
     errors = {int(i): message for i, message in found["errors"].items()}
     for message in errors.values():
         print(f"  left out {message}", flush=True)

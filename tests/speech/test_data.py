@@ -145,6 +145,15 @@ def test_spectrograms_are_kept(tmp_path, capsys, monkeypatch):
     assert fourth == third
 
 
+def test_that_nothing_could_be_read_is_not_remembered(tmp_path, monkeypatch):
+    clips = read_clips(write_speech(tmp_path / "data"), "train")
+    with monkeypatch.context() as patched:
+        patched.setattr("speech.data.ahead", lambda read, items, *_: [SoundError("no reader")] * len(items))
+        with pytest.raises(SoundError, match="none of the"):
+            spectrograms(clips, RATE, 20, tmp_path / "cache", 0)
+    assert len(spectrograms(clips, RATE, 20, tmp_path / "cache", 0)[0]) == len(clips)
+
+
 def test_no_readable_clip_is_an_error(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"no sound")
     with pytest.raises(SoundError, match="none of the 1 clips"):
