@@ -17,8 +17,9 @@ from common.images import read_batches
 from common.text import tokenize
 from vqa.answerer import Answerer
 from vqa.data import IMAGE_TEMPLATE, Question, normalize, read_questions
-from vqa.metrics import score_answers
+from vqa.metrics import equal, score_answers, score_sets
 from vqa.model import ImageMemory, VqaModel
+from vqa.wordnet import HOW, find_similarity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,14 @@ def evaluate(config: EvaluationConfig) -> int:
         no_image = ImageMemory(torch.zeros(1, 0, 0))
         control_answers = _answers(control, answered, no_image, dict.fromkeys(rows, 0), config.batch_size)
         report["question_only_accuracy"] = _accuracy(control_answers, answered)
+    if all(len(question.answers) == 1 for question in answered):
+        report["set_accuracy"] = round(score_sets(answers, answered, equal), 2)
+        if (similarity := find_similarity()) is None:
+            print(f"no WordNet here, so wups_0_9 is left out of the report; {HOW}", flush=True)
+        else:
+            report["wups_0_9"] = round(score_sets(answers, answered, similarity), 2)
+            if control is not None:
+                report["question_only_wups_0_9"] = round(score_sets(control_answers, answered, similarity), 2)
     report |= {
         "num_questions": len(answered),
         "num_unanswerable": sum(not any(normalize(a) in known for a in q.answers) for q in answered),

@@ -1,8 +1,9 @@
-"""VQA accuracy."""
+"""VQA accuracy, and the scores of answers that are sets."""
 
+import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vqa.data import Question, normalize
 
@@ -57,6 +58,51 @@ def vqa_accuracy(answer: str, given: Sequence[str]) -> float:
     matches = [plain_answer(answer) == plain_answer(other) for other in given]
     shares = [min(1.0, (sum(matches) - matches[left_out]) / 3) for left_out in range(len(given))]
     return sum(shares) / len(shares)
+
+
+Similarity = Callable[[str, str], float]
+"""Of two words, 0 to 1."""
+
+
+def equal(one: str, other: str) -> float:
+    """1 for the same word, else 0: with it `set_score` is the exact match of sets."""
+    return float(one == other)
+
+
+def things(answer: str) -> frozenset[str]:
+    """What an answer names: DAQUAR writes several things with commas between them.
+
+    >>> sorted(things("Table, chair"))
+    ['chair', 'table']
+    """
+    return frozenset(part for piece in answer.split(",") if (part := normalize(piece)))
+
+
+def set_score(answer: str, given: str, similarity: Similarity) -> float:
+    """How right a set of things is (Malinowski & Fritz 2014, section 5.1), 0 to 1, in any order.
+
+    Of the things of each set, each is compared with the most similar one of the other set and the
+    similarities are multiplied; the lower of the two products counts. With `vqa.wordnet`'s similarity this is
+    WUPS.
+    """
+    found, right = things(answer), things(given)
+
+    def covered(these: frozenset[str], those: frozenset[str]) -> float:
+        return math.prod(max((similarity(one, other) for other in those), default=0.0) for one in these)
+
+    return min(covered(found, right), covered(right, found))
+
+
+def score_sets(answers: Sequence[str], questions: Sequence[Question], similarity: Similarity) -> float:
+    """The mean `set_score` x 100 over questions with one answer each.
+
+    Raises:
+        ValueError: no question, or another number of answers.
+    """
+    if not questions:
+        raise ValueError("no questions to score")
+    scores = [set_score(a, q.answers[0], similarity) for a, q in zip(answers, questions, strict=True)]
+    return 100 * sum(scores) / len(scores)
 
 
 def score_answers(answers: Sequence[str], questions: Sequence[Question]) -> dict[str, object]:
