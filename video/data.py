@@ -127,7 +127,7 @@ class ClipReader:
         frames: T; `OVERSAMPLING` times as many are read.
         view: 0 is the clip as it is; any other number shifts, rotates and scales the whole clip at random,
             the same way for the same file and number.
-        flip: mirror odd views.
+        flip: mirror the view.
     """
 
     stream: StreamKind
@@ -175,9 +175,13 @@ class ClipReader:
             )
             for p in images
         ]
-        if self.flip and self.view % 2:
-            augmented = [p.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for p in augmented]
-        return [np.asarray(p) for p in augmented]
+        if not self.flip:
+            return [np.asarray(p) for p in augmented]
+        turned = [np.array(p.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) for p in augmented]
+        if self.stream == "flow":  # what moved to the right now moves to the left; no motion is 127
+            for pixels in turned:
+                pixels[..., 0] = 254 - np.minimum(pixels[..., 0], 254)
+        return turned
 
 
 class ClipBatch(NamedTuple):

@@ -111,6 +111,43 @@ def sample(
     return features[rows, streams, positions[:, None]], lengths.clamp(max=count)
 
 
+def warped(moments: torch.Tensor, bends: torch.Tensor) -> torch.Tensor:
+    """Where in its part each frame is taken, once the clip runs faster at one end and slower at the other.
+
+    Time u of 0 to 1 becomes u + bend / pi * sin(pi u), which begins and ends where it did: the speed is
+    1 + bend at first and 1 - bend at last.
+
+    Args:
+        moments: (N, T) as `sample`'s `jitter`; so is what is returned, but for values beyond a part.
+        bends: (N,) from -1 to 1.
+    """
+    count = moments.shape[1]
+    steps = torch.arange(count, device=moments.device)
+    times = (steps + moments) / count
+    return moments + count * bends[:, None] / torch.pi * torch.sin(torch.pi * times)
+
+
+def drop_frames(
+    features: torch.Tensor, lengths: torch.Tensor, kept: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Leave out frames, as a camera or a network that is too slow does; those after them move up.
+
+    Args:
+        features: (N, S, T, L, C).
+        lengths: (N,).
+        kept: (N, T) whether a frame stays; a clip that would lose all keeps its first.
+
+    Returns:
+        features (N, S, T, L, C), of which only the first of each clip count; lengths (N,).
+    """
+    inside = torch.arange(kept.shape[1], device=kept.device) < lengths[:, None]
+    kept = kept & inside
+    kept[:, 0] |= ~kept.any(dim=1)
+    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)  # those that stay, in order, then the others
+    index = order[:, None, :, None, None].expand(-1, features.shape[1], -1, *features.shape[3:])
+    return features.gather(2, index), kept.sum(dim=1)
+
+
 def shuffle_frames(features: torch.Tensor, lengths: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """features (N, S, T, L, C), lengths (N,) -> the same frames of each clip in random order.
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from common.distributed import gather
 from common.training import TrainConfig, TrainingSystem, one_cycle
 from video.data import ClipBatch
-from video.images import sample, shuffle_frames
+from video.images import drop_frames, sample, shuffle_frames, warped
 from video.model import VideoModel
 
 
@@ -19,10 +19,20 @@ class VideoSystem(TrainingSystem):
         model: its network is trained; its encoder is frozen.
         config: learning rate and so on.
         label_smoothing: probability given to all classes alike.
+        time_warp: largest change of speed within a training clip, relative.
+        drop_frames: share of the frames of a training clip that are left out.
     """
 
-    def __init__(self, model: VideoModel, config: TrainConfig, label_smoothing: float) -> None:
+    def __init__(
+        self,
+        model: VideoModel,
+        config: TrainConfig,
+        label_smoothing: float,
+        time_warp: float = 0.0,
+        drop_frames: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.time_warp, self.drop_frames = time_warp, drop_frames
         self.network, self.frames = model.network, model.config.frames
         self.config, self.label_smoothing = config, label_smoothing
         self._correct: list[tuple[int, bool, bool]] = []
@@ -31,7 +41,13 @@ class VideoSystem(TrainingSystem):
         """Mean loss per clip over the whole batch, however processes share it."""
         clips, mine, generator = self.draws(len(batch.lengths), torch.device("cpu"))
         moments = torch.rand(clips, self.frames, generator=generator)[mine]
+        if self.time_warp:
+            bends = torch.rand(clips, generator=generator)[mine]
+            moments = warped(moments, self.time_warp * (2 * bends - 1))
         features, lengths = sample(batch.features, batch.lengths, self.frames, jitter=moments)
+        if self.drop_frames:
+            kept = torch.rand(clips, self.frames, generator=generator)[mine] >= self.drop_frames
+            features, lengths = drop_frames(features, lengths, kept.to(features.device))
         logits = self.network(features.float(), lengths).float()
         total = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing, reduction="sum")
         return self.mean_over_batch(total, len(batch.labels))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,6 +19,7 @@ from common.errors import UsageError
 from common.features import FeatureFlags, FeatureStore, cached_features
 from common.files import write_aside
 from common.loading import PartsData
+from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
 from video.data import (
     Clip,
@@ -49,13 +50,21 @@ class VideoConfig(ClipConfig, FeatureFlags, TrainConfig):
     """Folder with train.csv and val.csv (columns file, label, group) and the clips."""
     folds: str = ""
     """group: leave one group out; a number: so many folds by group. Uses train and val together, trains one
-    model per fold in OUT/fold-N and scores each on its own fold."""
+    model per fold in OUT/fold-N and scores each on its own fold. all: one model of all clips, as the folds
+    are trained, in OUT; nothing is left to score it on."""
     image_size: int = 128
     views: int = 1
     """Copies of each training clip, the first as it is, the others augmented: shifted, rotated
     and scaled at random."""
     flip: bool = False
-    """Mirror every other view; only where left and right do not matter."""
+    """Mirror every other view; only where left and right do not matter, or with --mirror-pairs."""
+    mirror_pairs: tuple[str, ...] = ()
+    """Labels that a mirror exchanges, two by two: swipe_left swipe_right turn_left turn_right."""
+    time_warp: Annotated[float, Range(0, 0.9)] = 0.0
+    """Largest change of speed within a training clip: 0.3 lets it run 30 % faster at one end, slower at the
+    other."""
+    drop_frames: Annotated[float, Range(0, 0.9)] = 0.0
+    """Share of the frames that a training clip loses, drawn at each step."""
     label_smoothing: float = 0.1
     """Probability spread over all classes."""
     batch_size: int = 32
@@ -68,16 +77,22 @@ def train(config: VideoConfig) -> None:
     """Train as the flags say. Raises UsageError, DataError, EncoderWeightsError, OSError."""
     config = prepare_run(config)
     parts = {name: read_clips(config.data, name) for name in ("train", "val")}
+    clips = [clip for part in parts.values() for clip in part]
+    _check_pairs(config, clips)
     if not config.folds:
         check_groups(parts)
         _train(config, parts)
         print(f"best model: {config.out / 'best'}")
         return
+    if config.folds == "all":
+        print("all clips are trained on, those of val too: the scores below are of clips that were seen")
+        _train(replace(config, patience=0, keep="last"), {"train": clips, "val": parts["val"]})
+        print(f"model of the last epoch: {config.out / 'best'}")
+        return
     if config.folds != "group" and not config.folds.isdigit():
-        raise UsageError(f"--folds {config.folds}: expected 'group' or a number")
+        raise UsageError(f"--folds {config.folds}: expected 'group', 'all' or a number")
     if config.resume:
         raise UsageError("--folds: a run of several folds cannot be resumed; name another --out")
-    clips = [clip for part in parts.values() for clip in part]
     groups = fold_groups(clips, 0 if config.folds == "group" else int(config.folds))
     rows = [_train_fold(config, i, clips, part) for i, part in enumerate(groups, 1)]
     total = sum(row["num_clips"] for row in rows)
@@ -89,6 +104,24 @@ def train(config: VideoConfig) -> None:
     with write_aside(config.out / "folds.json") as aside:
         aside.write_text(json.dumps(report, indent=1), encoding="utf-8")
     print(f"{len(rows)} folds: top_1 {summary['top_1']}  shuffled_top_1 {summary['shuffled_top_1']}")
+
+
+def _check_pairs(config: VideoConfig, clips: Sequence[Clip]) -> None:
+    """Raises UsageError where --mirror-pairs names no pairs of labels, or nothing is mirrored."""
+    pairs = config.mirror_pairs
+    if not pairs:
+        return
+    given = f"--mirror-pairs {' '.join(pairs)}"
+    if len(pairs) % 2 or len(set(pairs)) < len(pairs):
+        raise UsageError(f"{given}: expected two labels a pair, each label once")
+    labels = {clip.label for clip in clips}
+    unknown = [label for label in pairs if label not in labels]
+    if unknown:
+        raise UsageError(
+            f"{given}: no clip has the label {unknown[0]!r}; there are {', '.join(sorted(labels))}"
+        )
+    if not config.flip or config.views < 2:
+        raise UsageError(f"{given}: nothing is mirrored without --flip and --views 2 or more")
 
 
 def _train_fold(
@@ -132,7 +165,7 @@ def _train(config: VideoConfig, parts: dict[str, list[Clip]], to_augment: Sequen
         "seed": config.seed,
     }
     data = PartsData(partial(_open, config, model, parts, to_augment or parts["train"]), collate, config)
-    system = VideoSystem(model, config, config.label_smoothing)
+    system = VideoSystem(model, config, config.label_smoothing, config.time_warp, config.drop_frames)
     fit(system, data, config, model=model, monitor="top_1", report=("shuffled_top_1", "num_clips"))
 
 
@@ -141,11 +174,13 @@ def _open(
 ) -> dict[str, ConcatDataset[Any]]:
     """Each part with the features of its clips; train also with the views, made of the clips `to_augment`."""
     views: list[list[tuple[FeatureStore, dict[Path, range]]]] = [[] for _ in range(config.views)]
+    mirrored = [config.flip and view % 2 == 1 for view in range(config.views)]
     left_out: dict[str, None] = {}
     for view, stream in product(range(config.views), config.streams):
         paths = [clip.path for clip in (to_augment if view else [c for part in parts.values() for c in part])]
-        reader = ClipReader(stream, config.frames, view, config.flip)
-        variant = str(reader)
+        reader = ClipReader(stream, config.frames, view, mirrored[view])
+        # older features show mirrored flow with its direction as it was
+        variant = f"{reader} to the other side" if mirrored[view] and stream == "flow" else str(reader)
         store, rows, errors = cached_features(
             paths,
             model.encoder,
@@ -160,13 +195,19 @@ def _open(
     for error in left_out:
         print(f"  left out {error}", flush=True)
     ids = {label: i for i, label in enumerate(model.labels)}
+    first, second = config.mirror_pairs[::2], config.mirror_pairs[1::2]
+    exchanged = dict(zip(first + second, second + first, strict=True))
     opened: dict[str, ConcatDataset[Any]] = {}
     for name, clips in parts.items():
         readable = [clip for clip in clips if clip.path in views[0][0][1]]
-        labels = [ids.get(clip.label, -1) for clip in readable]
+        seen = [clip.label for clip in readable]
+        in_mirror = [exchanged.get(label, label) for label in seen]
         opened[name] = ConcatDataset(
-            ClipDataset([(store, [rows[clip.path] for clip in readable]) for store, rows in stores], labels)
-            for stores in (views if name == "train" else views[:1])
+            ClipDataset(
+                [(store, [rows[clip.path] for clip in readable]) for store, rows in stores],
+                [ids.get(label, -1) for label in (in_mirror if turned else seen)],
+            )
+            for stores, turned in list(zip(views, mirrored, strict=True))[: None if name == "train" else 1]
         )
     return opened
 

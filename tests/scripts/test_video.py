@@ -82,11 +82,37 @@ def test_folds_by_group(train, tmp_path):
     assert report["top_1"] == pytest.approx(right / 32, abs=0.01)
 
 
+@pytest.mark.slow
+def test_all_clips_with_views_that_are_mirrored_warped_and_thinned(train, tmp_path):
+    run = tmp_path / "run"
+    done = train(
+        run, "--epochs", 2, "--folds", "all", "--views", 2, "--flip", "--mirror-pairs", "left", "right",
+        "--time-warp", 0.3, "--drop-frames", 0.1,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "scores below are of clips that were seen" in done.out
+    info = VideoModel.from_pretrained(run).info
+    assert (info["clips"], info["epoch"]) == (32, 2)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (("--data", "nowhere"), "--data nowhere: no such folder"),
-        (("--folds", "some"), "--folds some: expected 'group' or a number"),
+        (("--folds", "some"), "--folds some: expected 'group', 'all' or a number"),
+        (("--time-warp", 1), "--time-warp 1.0: must be at most 0.9"),
+        (("--drop-frames", -1), "--drop-frames -1.0: must be at least 0"),
+        (
+            ("--mirror-pairs", "left", "--flip", "--views", 2),
+            "--mirror-pairs left: expected two labels a pair, each label once",
+        ),
+        (("--mirror-pairs", "left", "left"), "left left: expected two labels a pair, each label once"),
+        (("--mirror-pairs", "left", "wave"), "no clip has the label 'wave'; there are down, left, right, up"),
+        (
+            ("--mirror-pairs", "left", "right", "--views", 2),
+            "nothing is mirrored without --flip and --views 2",
+        ),
+        (("--mirror-pairs", "left", "right", "--flip"), "nothing is mirrored without --flip and --views 2"),
         (("--folds", "9"), "--folds 9: must be 2 to 3"),
     ],
 )

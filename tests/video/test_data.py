@@ -5,10 +5,12 @@ import torch
 
 from common.errors import DataError, UsageError
 from common.images import Preprocess
-from tests.video.conftest import moving_square, write_clips, write_video
+from tests.conftest import TINY_ENCODER
+from tests.video.conftest import moving_square, tiny_classifier, write_clips, write_video
 from video.data import Clip, ClipReader, check_groups, fold_groups, read_clips
 from video.decode import Frame
 from video.images import stream_image
+from video.training import VideoConfig, _open
 
 PREPROCESS = Preprocess(64, 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -110,6 +112,35 @@ def test_views_move_the_clip_and_stay_the_same(tmp_path):
     # a thing stays in the picture: the square's place in the view follows the plain one's
     place = [float((clip[:, 0] > 0).sum((0, 1)).argmax()) for clip in (plain, view)]
     assert abs(place[0] - place[1]) < 20
+
+
+def test_what_a_mirrored_clip_does_goes_the_other_way(tmp_path):
+    """Flow says it in red, so that its colours change, too."""
+    path = write_video(tmp_path / "a.mp4", moving_square("right", 12))
+    plain = ClipReader("flow", 4, 1).read(path, PREPROCESS)
+    mirrored = np.flip(ClipReader("flow", 4, 1, flip=True).read(path, PREPROCESS), -1)
+    np.testing.assert_array_equal(mirrored[:, 1:], plain[:, 1:])  # down and speed
+    moving = np.abs(plain[:, 0] - np.median(plain[:, 0])) > 0.05
+    assert moving.any()
+    still = np.median(plain[:, 0])
+    np.testing.assert_allclose((mirrored[:, 0] - still)[moving], -(plain[:, 0] - still)[moving], atol=0.02)
+
+
+@pytest.mark.parametrize("pairs", [(), ("left", "right")])
+def test_mirrored_views_have_the_label_of_the_mirror_image(tmp_path, encoder_weights, pairs):
+    root = write_clips(tmp_path / "set", 2, 1, frames=4)
+    config = VideoConfig(
+        data=root, out=tmp_path / "run", encoder=TINY_ENCODER, encoder_weights=encoder_weights, device="cpu",
+        cache=tmp_path / "cache", frames=4, streams=("appearance",), views=3, flip=True, mirror_pairs=pairs,
+    )  # fmt: skip
+    parts = {name: read_clips(root, name) for name in ("train", "val")}
+    model = tiny_classifier(streams=("appearance",))
+    opened = _open(config, model, parts, parts["train"])
+    plain, mirrored, again = ([model.labels[i] for i in part.labels] for part in opened["train"].datasets)
+    other = {"left": "right", "right": "left"} if pairs else {}
+    assert plain == again == [clip.label for clip in parts["train"]]
+    assert mirrored == [other.get(label, label) for label in plain]
+    assert [model.labels[i] for i in opened["val"].datasets[0].labels] == [c.label for c in parts["val"]]
 
 
 def test_readers_give_clips_in_order_and_name_bad_ones(tmp_path):

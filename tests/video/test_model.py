@@ -1,14 +1,19 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from common.errors import UsageError
+from common.training import TrainConfig
 from tests.conftest import by_threads
 from tests.video.conftest import moving_square, tiny_classifier, write_video
 from video.classifier import ActionClassifier
-from video.images import sample, shuffle_frames
+from video.data import ClipBatch
+from video.images import drop_frames, sample, shuffle_frames, warped
 from video.model import ClipConfig, ClipNetwork, ConvLSTM
+from video.system import VideoSystem
 
 HEADS = ["mean", "rnn", "lstm", "gru", "convlstm"]
 
@@ -120,6 +125,48 @@ def test_sampling_takes_one_frame_of_each_part():
     drawn = [sample(steps, lengths, 4, jitter=True)[0][0, 1].flatten() for _ in range(50)]
     for part in range(4):
         assert {int(d[part]) for d in drawn} == {3 * part, 3 * part + 1, 3 * part + 2}
+
+
+def test_a_warped_clip_begins_and_ends_where_it_did_and_never_runs_back():
+    moments = torch.full((3, 200), 0.5)
+    times = (torch.arange(200) + warped(moments, torch.tensor([0.0, 0.8, -0.8]))) / 200
+    torch.testing.assert_close(times[0], (torch.arange(200) + 0.5) / 200)
+    assert (times.diff() > 0).all()
+    assert times.min() >= 0
+    assert times.max() < 1
+    speeds = times.diff() * 200
+    assert speeds[1, [0, -1]].tolist() == pytest.approx([1.8, 0.2], abs=0.02)
+    assert speeds[2, [0, -1]].tolist() == pytest.approx([0.2, 1.8], abs=0.02)
+
+
+def test_frames_that_are_dropped_leave_no_gap():
+    steps = torch.arange(5.0).view(1, 1, 5, 1, 1).expand(3, 2, -1, 2, -1)
+    kept = torch.tensor([[1, 0, 1, 0, 1], [0, 1, 1, 1, 1], [0, 0, 0, 1, 1]]).bool()
+    found, lengths = drop_frames(steps, torch.tensor([5, 3, 3]), kept)
+    assert lengths.tolist() == [3, 2, 1]
+    for row, expected in enumerate([[0, 2, 4], [1, 2], [0]]):  # what lies beyond a clip's length is no frame
+        for places in found[row, :, : lengths[row], :, 0].unbind(0):
+            assert places[:, 0].tolist() == places[:, 1].tolist() == expected
+
+
+def test_training_warps_and_drops_what_it_is_told(monkeypatch):
+    model = tiny_classifier()
+    batch = ClipBatch(torch.randn(4, 2, 16, 4, model.encoder.out_channels), torch.tensor([16, 16, 12, 6]),
+                      torch.tensor([0, 1, 2, 3]), [0, 1, 2, 3])  # fmt: skip
+    seen = []
+
+    model.network.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[1].tolist())))
+    for flags in ({}, {"time_warp": 0.5}, {"drop_frames": 0.5}):
+        system = VideoSystem(model, TrainConfig(out=Path("run")), 0.1, **flags)
+        monkeypatch.setattr(system, "mean_over_batch", lambda total, count: total / count)
+        torch.manual_seed(0)
+        assert system.training_step(batch, 0).isfinite()
+    (plain, lengths), (bent, same), (_, fewer) = seen
+    assert lengths == same == [8, 8, 8, 6]
+    assert not torch.equal(plain, bent)
+    torch.testing.assert_close(plain[3, :, :6], bent[3, :, :6])  # a clip of few frames has no others
+    assert all(few <= many for few, many in zip(fewer, lengths, strict=True))
+    assert sum(fewer) < sum(lengths)
 
 
 def test_save_and_load(tmp_path):
