@@ -1,0 +1,175 @@
+"""A data set that is drawn: coloured shapes, with questions that nobody can answer without the picture.
+
+Each text of a question stands as often with each of its answers, in train and in val: whoever sees only the
+question is right once in as many times as it has answers.
+"""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from common.errors import UsageError
+from common.shapes import COLOURS, FORMS, box_in, draw_shape, grey_ground
+from vqa.data import IMAGE_TEMPLATE
+
+SIDE, GRID = 224, 3
+MOST = 2
+"""Shapes of a form in a picture: none to so many, each as likely."""
+_SIZES = (0.5, 0.85)
+_BESIDE = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
+"""Axis, and the sign of the way from the second to the first."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape of a picture."""
+
+    form: str
+    colour: str
+    cell: tuple[int, int]
+    """Column and row in a grid of `GRID` by `GRID`."""
+
+
+class Asked(NamedTuple):
+    """A question about a picture, and its answer."""
+
+    kind: str
+    """VQA v2's question type: the words that it begins with."""
+    text: str
+    answer: str
+
+
+_ANSWERS = {
+    "how many": ("number", tuple(str(number) for number in range(MOST + 1))),
+    "what color": ("other", tuple(COLOURS)),
+    "which shape": ("other", FORMS),
+    "is the": ("yes/no", ("yes", "no")),
+}
+"""VQA v2's answer type and the possible answers of each question type."""
+
+
+def write_questions(out: Path, train: int, val: int, seed: int) -> dict[str, int]:
+    """Write pictures with questions in VQA v2's format, and give the number of questions of each part.
+
+    Args:
+        out: folder to write.
+        train: pictures of train; those that no question is left about are not written.
+        val: pictures of val, which are others.
+        seed: of everything.
+
+    Raises:
+        UsageError: so few pictures that no question is left once the answers are balanced.
+        OSError: the folder cannot be written.
+    """
+    drawn: dict[str, dict[int, list[Shape]]] = {}
+    asked: dict[str, list[tuple[int, Asked]]] = {}
+    for number, (split, count) in enumerate((("train", train), ("val", val))):
+        random = np.random.default_rng([seed, number])
+        drawn[split] = {number * train + i: draw_shapes(random) for i in range(count)}
+        asked[split] = balanced(
+            random,
+            [(at, one) for at, shapes in drawn[split].items() for one in questions_about(random, shapes)],
+        )
+        if not asked[split]:
+            raise UsageError(f"--{split} {count}: no question is left with each of its answers; raise it")
+    (out / "images").mkdir(parents=True)
+    (out / "annotations").mkdir()
+    for number, split in enumerate(drawn):
+        first_id = number * len(asked["train"])
+        _write(out, split, asked[split], first_id)
+        for image_id in dict.fromkeys(image_id for image_id, _ in asked[split]):
+            random = np.random.default_rng([seed, 2, image_id])
+            image = picture(random, drawn[split][image_id])
+            image.save(out / IMAGE_TEMPLATE.format(image_id=image_id), quality=95)
+    return {split: len(questions) for split, questions in asked.items()}
+
+
+def draw_shapes(random: np.random.Generator) -> list[Shape]:
+    """The shapes of a picture, at least one, each in a cell of its own."""
+    forms: list[str] = []
+    while not forms:
+        forms = [form for form in FORMS for _ in range(random.integers(MOST + 1))]
+    cells = random.permutation(GRID * GRID)[: len(forms)].tolist()
+    colours = random.choice(list(COLOURS), len(forms)).tolist()
+    return [
+        Shape(form, colour, (cell % GRID, cell // GRID))
+        for form, colour, cell in zip(forms, colours, cells, strict=True)
+    ]
+
+
+def picture(random: np.random.Generator, shapes: list[Shape]) -> Image.Image:
+    """`SIDE` by `SIDE` pixels."""
+    image = grey_ground(random, SIDE, SIDE)
+    for shape in shapes:
+        box = box_in(random, *shape.cell, SIDE // GRID, _SIZES)
+        draw_shape(image, shape.form, box, COLOURS[shape.colour])
+    return image
+
+
+def questions_about(random: np.random.Generator, shapes: list[Shape]) -> list[Asked]:
+    """All that can be asked: counts, colours and forms of what is there once, and where two things lie."""
+    found = []
+    of_form = {form: [shape for shape in shapes if shape.form == form] for form in FORMS}
+    for form, same in of_form.items():
+        found.append(Asked("how many", f"how many {form}s are there?", str(len(same))))
+        if len(same) == 1:
+            found.append(Asked("what color", f"what color is the {form}?", same[0].colour))
+    for colour in COLOURS:
+        same = [shape for shape in shapes if shape.colour == colour]
+        if len(same) == 1:
+            found.append(Asked("which shape", f"which shape is {colour}?", same[0].form))
+    alone = [same[0] for same in of_form.values() if len(same) == 1]
+    for pair in combinations(alone, 2):
+        one, other = (pair[at] for at in random.permutation(2))
+        for words, (axis, sign) in _BESIDE.items():
+            steps = sign * (one.cell[axis] - other.cell[axis])
+            if steps:
+                text = f"is the {one.form} {words} the {other.form}?"
+                found.append(Asked("is the", text, "yes" if steps > 0 else "no"))
+    return found
+
+
+def balanced(random: np.random.Generator, asked: list[tuple[int, Asked]]) -> list[tuple[int, Asked]]:
+    """As many questions as possible, each text with each of its answers equally often.
+
+    Args:
+        random: which questions go.
+        asked: image id and question.
+    """
+    by_text: defaultdict[tuple[str, str], defaultdict[str, list[int]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for i, (_, one) in enumerate(asked):
+        by_text[one.kind, one.text][one.answer].append(i)
+    kept: list[int] = []
+    for (kind, _), by_answer in sorted(by_text.items()):
+        answers = _ANSWERS[kind][1]
+        fewest = min(len(by_answer[answer]) for answer in answers)
+        for answer in answers:
+            kept += random.permutation(by_answer[answer])[:fewest].tolist()
+    return [asked[i] for i in sorted(kept)]
+
+
+def _write(out: Path, split: str, asked: list[tuple[int, Asked]], first_id: int) -> None:
+    questions, annotations = [], []
+    for question_id, (image_id, one) in enumerate(asked, first_id):
+        ids = {"question_id": question_id, "image_id": image_id}
+        questions.append({**ids, "question": one.text})
+        annotations.append(
+            {
+                **ids,
+                "question_type": one.kind,
+                "answer_type": _ANSWERS[one.kind][0],
+                "multiple_choice_answer": one.answer,
+                "answers": [{"answer": one.answer, "answer_id": 1}],
+            }
+        )
+    for name, content in (("questions", questions), ("annotations", annotations)):
+        file = out / "annotations" / f"{name}_{split}.json"
+        file.write_text(json.dumps({name: content}, indent=0), encoding="utf-8")
