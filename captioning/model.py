@@ -19,8 +19,10 @@ from common.loss import output_loss
 from common.pretrained import PretrainedModel
 from common.recurrent import CellState, Layer, RecurrentCell, open_forget_gate
 from common.schema import checked
-from common.search import reorder
+from common.search import BANNED, reorder
 from common.text import BOS, PAD, Vocabulary
+
+_NEVER = -1e4  # of a word's logit: its probability is 0, in half precision too
 
 
 class Memory(NamedTuple):
@@ -140,13 +142,20 @@ class Decoder(nn.Module):
         smoothing: float = 0.0,
         advantage: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Cross entropy of targets (N, J), padding left out, summed; see `common.loss.output_loss`."""
+        """Cross entropy of targets (N, J), padding left out, summed; see `common.loss.output_loss`.
+
+        Where words have an `advantage` they were drawn, and their probabilities are those of drawing: the
+        words that no search says have none.
+        """
         real = targets != PAD
         copied, words = self.copied(output, memory)  # S is 0 without concepts
+        bias = self.output_bias
+        if advantage is not None:
+            bias = bias.index_fill(0, torch.tensor(BANNED, device=bias.device), _NEVER)
         return output_loss(
             output[real],
             self.embedding.weight,
-            self.output_bias,
+            bias,
             targets[real],
             copied=copied[real],
             words=words[real],

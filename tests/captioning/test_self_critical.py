@@ -7,7 +7,9 @@ import torch
 from captioning.data import CaptionBatch, CaptionedImage
 from captioning.metrics import CiderD
 from captioning.self_critical import SelfCriticalSystem
-from common.text import BOS, EOS, tokenize
+from common.sampling import draw
+from common.search import BANNED
+from common.text import BOS, EOS, UNK, tokenize
 from tests.conftest import shape_captions, tiny_model
 
 IMAGES = [
@@ -81,10 +83,35 @@ def test_the_loss_leaves_a_caption_out_of_its_own_baseline(system, monkeypatch):
         tokens = torch.tensor([[[BOS, *ids]]])
         seen = system.see(features[image : image + 1])
         logits, _ = system.decoder(seen, tokens[..., :-1])
+        logits[..., list(BANNED)] = -torch.inf
         log_prob = logits.log_softmax(-1).gather(-1, tokens[..., 1:, None]).sum().item()
         others = [rewards[image, k].item() for k in range(3) if k != caption]
         expected -= (rewards[image, caption].item() - sum(others) / 2) * log_prob
     assert loss == pytest.approx(expected / sum(map(len, drawn)), rel=1e-4)
+
+
+def test_what_is_trained_is_the_probability_of_what_was_drawn(system, monkeypatch):
+    """Otherwise pushing drawn words down raises those that are never drawn, until nothing else is left."""
+    system = system("mean", concepts=3)
+    features = torch.rand(3, 4, system.decoder.project.in_features)
+    batch = CaptionBatch(features, torch.zeros(3, 1, 2, dtype=torch.long), [0, 1, 2], torch.zeros(3, 0))
+    with torch.no_grad():
+        system.decoder.output_bias[UNK] += 3
+    sampled = []
+
+    def keep(*args, **options):
+        sampled.extend(draw(*args, **options))
+        return sampled
+
+    monkeypatch.setattr("captioning.self_critical.draw", keep)
+    monkeypatch.setattr(system, "_rewards", lambda ids, _: torch.tensor([1.0, 0.0]).repeat(len(ids) // 2))
+    loss = system.training_step(batch, 0)
+    sign = torch.tensor([1.0, -1.0] * 3)  # the better of two, and the other
+    words = sum(len(h.tokens) + h.finished for h in sampled)
+    log_probs = torch.tensor([h.log_prob for h in sampled])
+    assert loss.item() == pytest.approx(-(sign * log_probs).sum().item() / words, rel=1e-3)
+    loss.backward()
+    assert not system.decoder.output_bias.grad[list(BANNED)].any()
 
 
 def test_rewards_are_cider_d_of_the_image_meant(system):
