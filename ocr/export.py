@@ -1,27 +1,14 @@
-"""What of a recognizer becomes a graph. Notation: N lines, H x W pixels, T steps, K classes."""
+"""What of a recognizer becomes a graph."""
 
 import numpy as np
 import torch
-from torch import nn
 
+from common.ctc_on_torch import Reading
 from common.export import Traced
 from ocr.images import stack
 from ocr.model import Recognizer
 
 _WIDTHS = ((96, 60, 32), (48, 160), (200, 64, 120, 16))  # of lines, padded to the widest
-
-
-class Reading(nn.Module):
-    """lines (N, 1, H, W), widths (N,) -> log-probabilities (N, T, K)."""
-
-    def __init__(self, model: Recognizer) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, lines: torch.Tensor, widths: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        logits, _ = self.model(lines, widths)
-        return logits.log_softmax(dim=-1)
 
 
 def graphs(model: Recognizer) -> dict[str, Traced]:

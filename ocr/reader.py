@@ -5,16 +5,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from common.ctc import Reading, greedy, prefix_beam_search
-from common.engine import Precision
+from common.ctc_predictor import CtcPredictor
 from common.errors import ImageError, UsageError
 from common.images import ImageSource, blamed_on
 from common.ngrams import LanguageModel
-from common.predictor import Predictor, results
+from common.predictor import results
 from common.threads import ahead
 from ocr.images import grey, stack
 from ocr.on_graphs import OnGraphs
@@ -86,7 +86,7 @@ class Page:
         return self.text
 
 
-class TextReader(Predictor["Recognizer | OnGraphs"]):
+class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
     """Reads text with a trained model.
 
     Args:
@@ -100,16 +100,6 @@ class TextReader(Predictor["Recognizer | OnGraphs"]):
     """
 
     graph_class = OnGraphs
-
-    def __init__(
-        self, model: "Recognizer | OnGraphs", device: str = "auto", precision: Precision = "auto"
-    ) -> None:
-        super().__init__(model, device, precision)
-        self._network: Any = model
-        if not isinstance(model, OnGraphs):
-            from ocr.on_torch import OnTorch
-
-            self._network = OnTorch(model, self.device, self.dtype)
 
     @classmethod
     def torch_class(cls) -> "type[Recognizer]":
@@ -261,7 +251,7 @@ class TextReader(Predictor["Recognizer | OnGraphs"]):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             images, widths = stack([ready[i] for i in chosen])
-            log_probs, steps = self._network.log_probs(images, widths)
+            log_probs, steps = self.network.log_probs(images, widths)
             for i, row, length in zip(chosen, log_probs, steps.tolist(), strict=True):
                 found[i] = row[:length]
         return [found[i] for i in range(len(ready))]

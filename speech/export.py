@@ -1,25 +1,12 @@
-"""What of a speech recognizer becomes a graph. Notation: N clips, F frames, B bands, T steps, K classes."""
+"""What of a speech recognizer becomes a graph."""
 
 import torch
-from torch import nn
 
+from common.ctc_on_torch import Reading
 from common.export import Traced
 from speech.model import SpeechModel
 
 _LENGTHS = ((96, 60, 33), (48, 161), (200, 64, 121, 18))  # frames of clips, padded to the longest
-
-
-class Reading(nn.Module):
-    """frames (N, F, B), lengths (N,) -> log-probabilities (N, T, K)."""
-
-    def __init__(self, model: SpeechModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        logits, _ = self.model(frames, lengths)
-        return logits.log_softmax(dim=-1)
 
 
 def graphs(model: SpeechModel) -> dict[str, Traced]:

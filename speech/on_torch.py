@@ -1,35 +1,9 @@
-"""A speech recognizer on torch, in the form of `speech.on_graphs`.
-
-Notation: N clips, F frames, B bands, T steps, K classes.
-"""
-
-import copy
+"""A stream of speech on torch. Notation: F frames, B bands, T steps, K classes."""
 
 import numpy as np
 import torch
 
-from speech.model import SpeechModel
-
-
-class OnTorch:
-    """A model on a device at a precision.
-
-    Args:
-        model: from training or `from_pretrained`.
-        device: where it runs.
-        dtype: in which it computes.
-    """
-
-    def __init__(self, model: SpeechModel, device: torch.device, dtype: torch.dtype) -> None:
-        self.device, self.dtype = device, dtype
-        self.network = copy.deepcopy(model).to(device, dtype)
-
-    @torch.inference_mode()
-    def log_probs(self, frames: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """frames (N, F, B), lengths (N,) -> log-probabilities (N, T, K), steps (N,)."""
-        clips = torch.from_numpy(frames).to(self.device, self.dtype)
-        logits, steps = self.network(clips, torch.from_numpy(lengths).to(self.device))
-        return logits.float().log_softmax(-1).cpu().numpy(), steps.cpu().numpy()
+from common.ctc_on_torch import CtcOnTorch
 
 
 class StreamOnTorch:
@@ -39,7 +13,7 @@ class StreamOnTorch:
         whole: the model. Raises UsageError where it is bidirectional.
     """
 
-    def __init__(self, whole: OnTorch) -> None:
+    def __init__(self, whole: CtcOnTorch) -> None:
         self._device, self._dtype = whole.device, whole.dtype
         self._stream = whole.network.stream()
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from common.charset import BLANK
 from common.ctc import Reading, greedy, prefix_beam_search
+from common.ctc_predictor import CtcPredictor
 from common.engine import Precision
 from common.errors import UsageError
-from common.predictor import Predictor, results
+from common.predictor import results
 from speech.config import STRIDE
 from speech.features import HOP, MARGIN, FrameStream, LogMel, stack, with_margins
 from speech.on_graphs import OnGraphs
@@ -83,7 +84,7 @@ class _Piece:
     silent: bool = False
 
 
-class Transcriber(Predictor["SpeechModel | OnGraphs"]):
+class Transcriber(CtcPredictor["SpeechModel | OnGraphs"]):
     """Writes down what is said, with a trained model.
 
     Args:
@@ -102,11 +103,6 @@ class Transcriber(Predictor["SpeechModel | OnGraphs"]):
         self, model: "SpeechModel | OnGraphs", device: str = "auto", precision: Precision = "auto"
     ) -> None:
         super().__init__(model, device, precision)
-        self._network: Any = model
-        if not isinstance(model, OnGraphs):
-            from speech.on_torch import OnTorch
-
-            self._network = OnTorch(model, self.device, self.dtype)
         self.mel = LogMel(model.config.sample_rate, model.config.bands)
 
     @classmethod
@@ -190,7 +186,7 @@ class Transcriber(Predictor["SpeechModel | OnGraphs"]):
             raise UsageError('a stream runs on torch: load the model with engine="torch"')
         from speech.on_torch import StreamOnTorch
 
-        network = StreamOnTorch(self._network)
+        network = StreamOnTorch(self.network)
         blocks = sound_blocks(recording, self.mel.rate) if isinstance(recording, str | Path) else recording
         return self._stream(network, blocks)
 
@@ -249,7 +245,7 @@ class Transcriber(Predictor["SpeechModel | OnGraphs"]):
         for first in range(0, len(order), batch_size):
             chosen = order[first : first + batch_size]
             frames, lengths = stack([with_margins(pieces[i].frames) for i in chosen])
-            log_probs, steps = self._network.log_probs(frames, lengths)
+            log_probs, steps = self.network.log_probs(frames, lengths)
             for i, row, length in zip(chosen, log_probs, steps.tolist(), strict=True):
                 found[i] = self._decode(row[:length], beam_size)
         return [found.get(i, Reading("", 1.0)) for i in range(len(pieces))]
