@@ -45,7 +45,7 @@ def main(config: Config) -> None:
         name, _, model = given.partition("=")
         if not model:
             raise UsageError(f"--models {given}: expected NAME=MODEL")
-        fields[name] = field(Segmenter.from_pretrained(model, precision="fp32"), paths)
+        fields[name] = field(Segmenter.from_pretrained(model, precision="fp32", engine="torch"), paths)
     figure = Figure(figsize=(3.6 * len(fields), 3.0), layout="constrained")
     axes = figure.subplots(1, len(fields), squeeze=False)[0]
     result: dict[str, object] = {"command": command_line(), "pictures": len(paths)}

@@ -7,8 +7,10 @@
 - `growth`: seconds and peak memory of one forward and backward pass of a ReNet layer and of one
   self-attention layer of the same width, on maps of 1, 4 and 16 times 45 x 60 places, each in a process of
   its own; and how often larger each is at 16 times the places (linear: 16, quadratic: 256).
-- `segmentation_over_encoder`: images/s segmented, labels at the image's size, over the bare encoder at
-  the same resolution; same threads and precision. Bar: 0.5.
+- `segmentation_over_encoder`: images/s segmented on torch, labels at the image's size, over the bare encoder
+  at the same resolution; same threads and precision. Bar: 0.5.
+- `segmentation_over_torch`: images/s of `segment_each` on the engine over those on torch, each in its best
+  precision. Bar: 1.3.
 """
 
 import json
@@ -19,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from timing import ratios, seconds
 from torch import nn
 
@@ -72,6 +76,7 @@ def main(config: Config) -> None:
             for what in ("seconds", "mib")
         },
         "segmentation_over_encoder": over_encoder(config),
+        "segmentation_over_torch": over_torch(config),
     }
     print(json.dumps(result, indent=1))
     if config.report:
@@ -141,8 +146,8 @@ def _peak() -> float:
 
 def over_encoder(config: Config) -> dict[str, float]:
     """Whole segmentation against the uncut encoder."""
-    segmenter = Segmenter.from_pretrained(config.model)
-    preprocess = segmenter.model.encoder.preprocess
+    segmenter = Segmenter.from_pretrained(config.model, engine="torch")
+    preprocess = segmenter.model.preprocess
     size = (preprocess.height, preprocess.width)
     encoder = Encoder(segmenter.model.encoder.name).freeze().to(memory_format=torch.channels_last)
     images = torch.randn(config.batch_size, 3, *size).contiguous(memory_format=torch.channels_last)
@@ -151,7 +156,21 @@ def over_encoder(config: Config) -> dict[str, float]:
         with torch.inference_mode(), autocast(segmenter.device, segmenter.precision):
             encoder(images)
 
-    return ratios(alone, lambda: segmenter.predict(images, *size), config.repeats)
+    return ratios(alone, lambda: segmenter.predict(images.numpy(), *size), config.repeats)
+
+
+def over_torch(config: Config) -> dict[str, float]:
+    """Whole segmentation on the engine against torch."""
+    engine, torch_ = (Segmenter.from_pretrained(config.model, engine=name) for name in ("graph", "torch"))
+    size = engine.model.preprocess.width, engine.model.preprocess.height
+    random = np.random.default_rng(0)
+    coarse = [
+        Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8)) for _ in range(config.batch_size)
+    ]
+    images = [image.resize(size, Image.Resampling.BICUBIC) for image in coarse]
+    return ratios(
+        lambda: list(torch_.segment_each(images)), lambda: list(engine.segment_each(images)), config.repeats
+    )
 
 
 def draw(growth: dict[str, dict[int, dict[str, float]]], out: Path) -> None:

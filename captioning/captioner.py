@@ -13,7 +13,7 @@ from captioning.on_graphs import OnGraphs
 from common.engine import Engine, Precision
 from common.errors import ImageError, UsageError
 from common.images import ImageSource, read_batches
-from common.predictor import Predictor, results
+from common.predictor import Predictor, count_parameters, results
 from common.search import Hypothesis, beam_search, reorder, sample
 from common.text import BOS, detokenize
 
@@ -81,12 +81,11 @@ class Captioner(Predictor["CaptionModel | OnGraphs"]):
         if not models:
             raise UsageError("no model given")
         super().__init__(models[0], device, precision)
-        self.ensemble = Ensemble([self._member(each) for each in models])
+        self.ensemble = Ensemble([self.network, *map(self.in_one_form, models[1:])])
         self._models = models
 
-    def _member(self, model: "CaptionModel | OnGraphs") -> Member:
-        if isinstance(model, OnGraphs):
-            return model
+    def on_torch(self, model: Any) -> Member:
+        """See `Predictor.on_torch`."""
         from captioning.on_torch import OnTorch
 
         return OnTorch(model, self.device, self.precision)
@@ -114,16 +113,12 @@ class Captioner(Predictor["CaptionModel | OnGraphs"]):
             ModelError: one of them cannot be loaded.
             UsageError: models that do not go together.
         """
-        names = [name] if isinstance(name, str | Path) else list(name)
-        models = [cls.load(n, device, precision, engine, revision) for n in names]
-        if len({isinstance(model, OnGraphs) for model in models}) > 1:  # some have graphs, some have none
-            models = [cls.load(n, device, precision, "torch", revision) for n in names]
-        return cls(models, device, precision)
+        return cls(cls.load_all(name, device, precision, engine, revision), device, precision)
 
     @property
     def parameters(self) -> int:
         """Number of weights of all models."""
-        return sum(Predictor(model).parameters for model in self._models)
+        return sum(map(count_parameters, self._models))
 
     def caption(
         self,

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from captioning.config import DecoderConfig
-from common.ensemble import average
+from common.ensemble import Speaker, Speakers
 from common.errors import UsageError
 from common.text import Vocabulary
 
 
-class Member(Protocol):
+class Member(Speaker, Protocol):
     """A captioner on the engine or on torch: `captioning.on_graphs`, `captioning.on_torch`."""
 
     encoder: Any
@@ -29,14 +29,8 @@ class Member(Protocol):
     def look(self, images: np.ndarray) -> Any:
         """Preprocessed images (N, 3, H, W) -> features (N, L, C)."""
 
-    def remember(self, features: Any) -> tuple[Any, Any]:
-        """features -> memory and first state."""
 
-    def step(self, tokens: np.ndarray, state: Any, memory: Any) -> tuple[np.ndarray, np.ndarray, Any]:
-        """tokens (R,) -> logits (R, V), attention (R, L + M), state."""
-
-
-class Ensemble:
+class Ensemble(Speakers[Member]):
     """Members of one vocabulary, each with its encoder; takes part in a search as a single decoder does.
 
     Args:
@@ -47,7 +41,7 @@ class Ensemble:
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
-        self.members = list(members)
+        super().__init__(members)
         first = self.members[0]
         for member in self.members[1:]:
             if member.vocabulary.to_list() != first.vocabulary.to_list():
@@ -68,16 +62,3 @@ class Ensemble:
             if i not in found:
                 found[i] = self.members[i].look(images)
         return tuple(found[i] for i in self._encoder)
-
-    def remember(self, features: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """The memories and first states of all members."""
-        pairs = [member.remember(each) for member, each in zip(self.members, features, strict=True)]
-        return tuple(memory for memory, _ in pairs), tuple(state for _, state in pairs)
-
-    def step(
-        self, tokens: np.ndarray, state: Sequence[Any], memory: Sequence[Any]
-    ) -> tuple[np.ndarray, tuple[Any, ...]]:
-        """tokens (R,) -> logits (R, V) of one member, or the logarithm of all members' mean probability."""
-        stepped = [m.step(tokens, s, each) for m, s, each in zip(self.members, state, memory, strict=True)]
-        states = tuple(after for _, _, after in stepped)
-        return average([logits for logits, _, _ in stepped]), states

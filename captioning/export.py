@@ -9,23 +9,9 @@ import torch
 from torch import nn
 
 from captioning.model import CaptionModel, Memory
-from common.encoder import Encoder
-from common.export import Traced, rebuilt, tensors_of
-from common.export import sample_images as images_like
+from common.export import Looking, Traced, rebuilt, sample_images, tensors_of
 from common.search import reorder
 from common.text import BOS
-
-
-class Looking(nn.Module):
-    """images (N, H, W, 3) -> features (N, L, C)."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        return self.encoder.places(images.permute(0, 3, 1, 2))
 
 
 class Remembering(nn.Module):
@@ -58,7 +44,7 @@ class Stepping(nn.Module):
 def graphs(model: CaptionModel) -> dict[str, Traced]:
     """The graphs of a model, with inputs to trace and to compare."""
     looking, remembering = Looking(model.encoder), Remembering(model)
-    images = [images_like(model.encoder.preprocess, count) for count in (2, 1, 3)]
+    images = [sample_images(model.encoder.preprocess, count) for count in (2, 1, 3)]
     steps: list[tuple[torch.Tensor, ...]] = []
     with torch.inference_mode():
         features = [looking(each) for each in images]

@@ -22,7 +22,7 @@ from common.errors import VisionError, VisionWarning
 C = TypeVar("C")
 T = TypeVar("T")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # names of glibc's malloc.h
-_TRAIN = {"torch", "torchvision", "timm", "pytorch_lightning", "safetensors", "torchmetrics", "nltk", "tqdm"}
+_TRAIN = {"torch", "torchvision", "timm", "pytorch_lightning", "safetensors", "torchmetrics"}
 _PATIENCE = 2.0  # seconds of silence
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 

@@ -1,16 +1,26 @@
 """Several decoders that speak as one: their probabilities are averaged at every word.
 
-Notation: R rows (beams or sequences), V words.
+Notation: R rows (beams or sequences), V words, S places that are attended to.
 """
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import torch
+
+class Speaker(Protocol):
+    """A model of a task on the engine or on torch, that says words one after the other."""
+
+    def remember(self, seen: Any) -> tuple[Any, Any]:
+        """What it has seen -> memory and first state."""
+
+    def step(self, tokens: np.ndarray, state: Any, memory: Any) -> tuple[np.ndarray, np.ndarray, Any]:
+        """tokens (R,) -> logits (R, V), attention (R, S), state."""
+
+
+S = TypeVar("S", bound=Speaker)
 
 
 def average(each: Sequence[np.ndarray]) -> np.ndarray:
@@ -21,28 +31,25 @@ def average(each: Sequence[np.ndarray]) -> np.ndarray:
     return np.logaddexp.reduce(log_probs, axis=0) - math.log(len(each))
 
 
-class Decoders:
-    """Decoders of one vocabulary; takes part in a search as a single decoder does.
+class Speakers(Generic[S]):
+    """Members of one vocabulary; takes part in a search as a single decoder does.
 
     Args:
-        decoders: at least one.
+        members: at least one.
     """
 
-    def __init__(self, decoders: Sequence[Any]) -> None:
-        self.decoders = list(decoders)
+    def __init__(self, members: Sequence[S]) -> None:
+        self.members = list(members)
 
-    def remember(self, seen: Sequence[Any]) -> tuple[Any, ...]:
-        """The memories of all decoders, from what each has seen."""
-        return tuple(d.remember(s) for d, s in zip(self.decoders, seen, strict=True))
-
-    def init_state(self, memory: Sequence[Any]) -> tuple[Any, ...]:
-        """The states of all decoders."""
-        return tuple(d.init_state(m) for d, m in zip(self.decoders, memory, strict=True))
+    def remember(self, seen: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What each member has seen -> the memories and first states of all."""
+        pairs = [member.remember(each) for member, each in zip(self.members, seen, strict=True)]
+        return tuple(memory for memory, _ in pairs), tuple(state for _, state in pairs)
 
     def step(
-        self, tokens: "torch.Tensor", state: Sequence[Any], memory: Sequence[Any]
+        self, tokens: np.ndarray, state: Sequence[Any], memory: Sequence[Any]
     ) -> tuple[np.ndarray, tuple[Any, ...]]:
-        """tokens (R,) -> logits (R, V) of one decoder, or the logarithm of all decoders' mean probability."""
-        stepped = [d.step(tokens, s, m) for d, s, m in zip(self.decoders, state, memory, strict=True)]
-        states = tuple(after for _, after in stepped)
-        return average([logits.float().cpu().numpy() for logits, _ in stepped]), states
+        """tokens (R,) -> logits (R, V) of one member, or the logarithm of all members' mean probability."""
+        stepped = [m.step(tokens, s, each) for m, s, each in zip(self.members, state, memory, strict=True)]
+        states = tuple(after for _, _, after in stepped)
+        return average([logits for logits, _, _ in stepped]), states

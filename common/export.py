@@ -16,6 +16,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
+from common.encoder import Encoder
 from common.engine import GRAPH_FORMAT, load_graphs, padded
 from common.errors import ModelError
 from common.files import write_aside
@@ -47,6 +48,18 @@ class Traced(NamedTuple):
     """Real inputs of three shapes: the first is traced, on all of them graph and torch are compared."""
 
 
+class Looking(nn.Module):
+    """images (N, H, W, 3) -> features (N, L, C), of L places of the grid."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        return self.encoder.places(images.permute(0, 3, 1, 2))
+
+
 def export(kind: type[PretrainedModel], folder: Path, out: Path | None = None) -> None:
     """Write a model with its graphs, which its config then lists.
 
@@ -66,8 +79,8 @@ def export(kind: type[PretrainedModel], folder: Path, out: Path | None = None) -
     config = read_config(folder, kind.task)
     config.pop("graphs", None)
     weights = read_weights(folder, config)
-    if config.get("encoder_weights"):
-        weights = _with_encoder(weights, kind.from_pretrained(folder))
+    if config.get("encoder_weights") and (named := kind.from_pretrained(folder)).looks:
+        weights = _with_encoder(weights, named)
         config |= {"weights_sha256": hashlib.sha256(weights).hexdigest()}
         del config["encoder_weights"]
     files = {WEIGHTS: weights, CARD: (folder / CARD).read_bytes() if (folder / CARD).exists() else b""}
@@ -234,8 +247,10 @@ class _Stored:
             start, size = int(found[1]), int(found[2])
             return f'offset="{self._place(held[start : start + size])}" size="{size}"'
 
-        # names, which nothing asks for, and white space are more than half of it
+        # names, which nothing asks for, and white space are more than half of it; some count what came before
         text = re.sub(r' names="[^"]*"', "", re.sub(r">\s+<", "><", text))
+        text = re.sub(r'<attribute name="fused_names"[^>]*/>', "", text).replace("<rt_info></rt_info>", "")
+        text = re.sub(r'<net name="[^"]*"', '<net name="graph"', text, count=1)
         text = re.sub(r'(<layer id="(\d+)") name="[^"]*"', r'\1 name="\2"', text)
         return re.sub(r'offset="(\d+)" size="(\d+)"', place, text).encode()
 

@@ -154,6 +154,14 @@ def read_bytes(file: Path) -> bytes:
     return content.removeprefix(codecs.BOM_UTF8).replace(b"\n" + codecs.BOM_UTF8, b"\n")
 
 
+def file_lines(file: Path) -> list[bytes]:
+    """Lines as Unix, Windows and old Macs end them; no other character ends one."""
+    content = read_bytes(file).replace(b"\r\n", b"\n")
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")
+    return content.removesuffix(b"\n").split(b"\n") if content else []
+
+
 def read_text(file: Path) -> str:
     """The content of a text file. Raises DataError for what is no UTF-8."""
     try:

@@ -165,16 +165,13 @@ def read_config(folder: Path, task: str | None = None) -> dict[str, Any]:
 def read_weights(folder: Path, config: Mapping[str, Any]) -> bytes:
     """The content of the weights' file. Raises ModelError where it is altered or no safetensors."""
     data = find_file(folder, WEIGHTS).read_bytes()
-    if data[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
-        raise ModelError(
-            f"{folder / WEIGHTS}: a pickle, which is refused; save the model again with save_pretrained"
-        )
     try:
         tensor_positions(data)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise ModelError(
-            f"{folder / WEIGHTS}: no safetensors file ({error}); save the model again with save_pretrained"
-        ) from None
+        # asked only now: the length of a header may have the same first bytes
+        pickled = data[:2] in (b"PK", b"\x80\x02", b"\x80\x04")
+        what = "a pickle, which is refused" if pickled else f"no safetensors file ({error})"
+        raise ModelError(f"{folder / WEIGHTS}: {what}; save the model again with save_pretrained") from None
     if hashlib.sha256(data).hexdigest() != config["weights_sha256"]:
         raise ModelError(
             f"{folder / WEIGHTS}: altered or damaged, {CONFIG} has another SHA-256; copy it again"

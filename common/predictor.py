@@ -1,12 +1,12 @@
 """What the classes that users call have in common: a trained model, on the engine or on torch."""
 
-import copy
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 from typing_extensions import Self
 
 from common.engine import Engine, GraphModel, Precision, has_graphs
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from common.pretrained import PretrainedModel
 
 M = TypeVar("M")
-N = TypeVar("N")
 R = TypeVar("R")
 
 
@@ -38,12 +37,15 @@ class Predictor(Generic[M]):
     """A trained model, on the engine or on a device of torch. Subclasses add what users call.
 
     They set `model_class`; where a task runs on the engine, `graph_class`, and then `torch_class` imports the
-    model of torch.
+    model of torch, and `on_torch` gives it the methods of `graph_class`.
 
     Args:
         model: from training or `from_pretrained` of its class.
         device: auto, cpu or cuda.
         precision: auto (bf16 where the hardware has it), bf16 or fp32.
+
+    Attributes:
+        network: the model in the form that engine and torch share.
     """
 
     model_class: ClassVar[type[Any]]
@@ -53,6 +55,7 @@ class Predictor(Generic[M]):
         self.model: Any = model
         if isinstance(model, GraphModel):
             self.precision = model.precision
+            self.network: Any = model
             return
         import torch
 
@@ -64,6 +67,15 @@ class Predictor(Generic[M]):
         module: Any = model.eval().to(self.device)
         if module.encoder is not None:
             module.encoder.to(memory_format=torch.channels_last)
+        self.network = self.on_torch(model)
+
+    def on_torch(self, model: Any) -> Any:
+        """A model of torch in the form of `graph_class`: what takes and gives arrays."""
+        return model
+
+    def in_one_form(self, model: Any) -> Any:
+        """A model in the form that engine and torch share."""
+        return model if isinstance(model, GraphModel) else self.on_torch(model)
 
     @classmethod
     def torch_class(cls) -> "type[PretrainedModel]":
@@ -122,6 +134,22 @@ class Predictor(Generic[M]):
         return kind.from_pretrained(name, revision=revision)
 
     @classmethod
+    def load_all(
+        cls,
+        names: str | Path | Sequence[str | Path],
+        device: str,
+        precision: Precision,
+        engine: Engine,
+        revision: str | None,
+    ) -> list[Any]:
+        """One or several models, as `load`, all on one engine."""
+        each = [names] if isinstance(names, str | Path) else list(names)
+        models = [cls.load(name, device, precision, engine, revision) for name in each]
+        if len({isinstance(model, GraphModel) for model in models}) > 1:  # some have graphs, some have none
+            models = [cls.load(name, device, precision, "torch", revision) for name in each]
+        return models
+
+    @classmethod
     def _import_torch(cls, why: str) -> "type[PretrainedModel]":
         try:
             return cls.torch_class()
@@ -131,15 +159,28 @@ class Predictor(Generic[M]):
     @property
     def parameters(self) -> int:
         """Number of weights."""
-        if isinstance(self.model, GraphModel):
-            return self.model.parameters
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return count_parameters(self.model)
 
-    def in_precision(self, module: N) -> N:
-        """A copy that computes in the target precision throughout, which saves autocast's conversions."""
-        moved: Any = copy.deepcopy(module)
-        moved.to(self.device, self.dtype)
-        return moved
+
+def count_parameters(model: Any) -> int:
+    """Number of weights of a model on the engine or of torch."""
+    if isinstance(model, GraphModel):
+        return model.parameters
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis, float32."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    found: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return found
+
+
+def ranked(logits: np.ndarray, labels: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:
+    """logits (K,) -> the `top` most probable of K labels with their probabilities, best first."""
+    probabilities = softmax(logits)
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    return tuple((labels[i], float(probabilities[i])) for i in best)
 
 
 def results(found: Iterable[R | VisionError]) -> list[R]:

@@ -199,6 +199,11 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
             json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8"
         )
 
+    @property
+    def looks(self) -> bool:
+        """Whether it makes use of its encoder."""
+        return self.encoder is not None
+
     def graphs(self) -> dict[str, Any]:
         """What becomes the graphs of `common.export`, by name. Only where `has_graphs` is set."""
         raise NotImplementedError

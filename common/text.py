@@ -4,10 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import numpy as np
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -95,12 +94,10 @@ class Vocabulary:
         return list(self.words[len(SPECIAL_TOKENS) :])
 
 
-def pad(words: Sequence[Sequence[int]]) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Numbers of words -> tokens (N, T), lengths (N,)."""
-    import torch  # late: captions are made without it
-
-    lengths = torch.tensor([len(ids) for ids in words])
-    tokens = torch.full((len(words), int(lengths.max())), PAD)
+def pad(words: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of words -> tokens (N, T), lengths (N,), int64."""
+    lengths = np.array([len(ids) for ids in words], np.int64)
+    tokens = np.full((len(words), int(lengths.max())), PAD, np.int64)
     for row, ids in enumerate(words):
-        tokens[row, : len(ids)] = torch.tensor(ids)
+        tokens[row, : len(ids)] = ids
     return tokens, lengths

@@ -21,7 +21,7 @@ from captioning import Captioner
 from common.cli import print_note, run
 from common.drawing import draw_attention
 from ocr import TextReader
-from segmentation import Segmenter
+from segmentation import SegmentationModel
 from vqa import Answerer
 
 ROOT = Path(__file__).parent.parent
@@ -122,10 +122,10 @@ def gates(out: Path) -> None:
 
 def view(out: Path) -> None:
     """How far one place of the street sees: the gradient of its logits with respect to the image."""
-    segmenter = Segmenter.from_pretrained("camvid", precision="fp32")
-    own = segmenter.model.preprocess
-    pixels = own.fitted(own.width, own.height)(STREET)[None].requires_grad_()
-    logits = segmenter.model(pixels)
+    model = SegmentationModel.from_pretrained("camvid")
+    own = model.preprocess
+    pixels = torch.from_numpy(own.fitted(own.width, own.height)(STREET))[None].requires_grad_()
+    logits = model(pixels)
     row, column = (int(share * size) for share, size in zip(PLACE, logits.shape[2:], strict=True))
     logits[0, :, row, column].abs().sum().backward()
     gradient = pixels.grad[0].abs().sum(dim=0).numpy()

@@ -1,8 +1,24 @@
 """Semantic segmentation: a CNN encoder, RNNs that sweep its feature map, a light decoder."""
 
-import common.needs_torch  # noqa: F401
-from segmentation.model import SegmentationModel
-from segmentation.renet import ReNet
+from typing import TYPE_CHECKING, Any
+
 from segmentation.segmenter import Segmentation, Segmenter
 
+if TYPE_CHECKING:
+    from segmentation.model import SegmentationModel
+    from segmentation.renet import ReNet
+
 __all__ = ["ReNet", "Segmentation", "SegmentationModel", "Segmenter"]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs torch, which is imported when it is asked for."""
+    if name == "ReNet":
+        from segmentation.renet import ReNet
+
+        return ReNet
+    if name == "SegmentationModel":
+        from segmentation.model import SegmentationModel
+
+        return SegmentationModel
+    raise AttributeError(name)

@@ -73,9 +73,9 @@ def evaluate(config: EvaluationConfig) -> int:
             print(f"left out {error}", flush=True)
             continue
         predicted = segmenter.predict(
-            image[None], *labels.shape, scales=config.scales, mirrored=config.mirrored
+            image[None].numpy(), *labels.shape, scales=config.scales, mirrored=config.mirrored
         )
-        counts += confusion(predicted[0].cpu().long(), labels, len(names), ignored)
+        counts += confusion(torch.from_numpy(predicted[0]).long(), labels, len(names), ignored)
     seconds = time.monotonic() - started
     if len(errors) == len(scenes):
         raise ImageError("none of the pictures could be read")

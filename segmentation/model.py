@@ -5,54 +5,24 @@ Notation: N images, H x W pixels, C channels, D width of the decoder, K classes,
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, cast
+from dataclasses import asdict
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from common.encoder import Encoder
-from common.images import Preprocess
 from common.pretrained import PretrainedModel
-from common.recurrent import CellKind
-from common.schema import Range, checked
+from common.schema import checked
+from segmentation.config import Architecture, SegmenterConfig
 from segmentation.images import ScenePreprocess
 from segmentation.renet import ReNet
 
-ContextKind = Literal["renet", "none", "conv", "attention"]
 FINEST = 4
 """Stride of the map on which classes are predicted; the encoder's finer maps are not used."""
 CONTEXT_STRIDE = 16
 """Stride of the map that the context layers read, or the encoder's own where it is cut earlier."""
-_VALUES = 2**26  # logits that are upsampled at a time
-
-
-@dataclass(frozen=True)
-class SegmenterConfig:
-    """Sizes of a segmentation network."""
-
-    stride: int = 32
-    """Where the encoder is cut: 8, 16 or 32."""
-    context: ContextKind = "renet"
-    """renet (RNNs sweep the map), attention, conv, or none (the control)."""
-    context_layers: Annotated[int, Range(1, 16)] = 1
-    """How many of them."""
-    cell: CellKind = "gru"
-    """gru, lstm or rnn; of renet."""
-    width: Annotated[int, Range(4, 65_536, multiple=4)] = 128
-    """Channels of the decoder."""
-    dropout: Annotated[float, Range(0, 1)] = 0.1
-    """On the map that is classified."""
-
-
-@dataclass(frozen=True)
-class _Architecture:
-    encoder: str
-    preprocess: Preprocess
-    network: SegmenterConfig
-    classes: Annotated[list[str], Range(1)]
-    ignore_label: Annotated[int, Range(-1, 65_535)]
 
 
 class SelfAttention(nn.Module):
@@ -183,6 +153,7 @@ class SegmentationModel(PretrainedModel):
 
     task = "segmentation"
     pipeline_tag = "image-segmentation"
+    has_graphs = True
 
     def __init__(
         self, encoder: Encoder, config: SegmenterConfig, classes: Sequence[str], ignore_label: int
@@ -213,7 +184,7 @@ class SegmentationModel(PretrainedModel):
     @classmethod
     def from_architecture(cls, values: dict[str, Any]) -> "SegmentationModel":
         """Build with random weights."""
-        built: _Architecture = checked(_Architecture, values, "architecture")
+        built: Architecture = checked(Architecture, values, "architecture")
         encoder = Encoder(built.encoder).with_preprocess(built.preprocess)
         return cls(encoder, built.network, built.classes, built.ignore_label)
 
@@ -221,26 +192,11 @@ class SegmentationModel(PretrainedModel):
         """images (N, 3, H, W), any size -> logits (N, K, H / 4, W / 4), rounded up."""
         return self.network(self.encoder.maps(images))
 
+    def graphs(self) -> dict[str, Any]:
+        """See `PretrainedModel.graphs`."""
+        from segmentation.export import graphs
 
-def classes_at(logits: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """logits (N, K, h, w) -> the best class at each place of the upsampled ones, uint8 (N, height, width).
-
-    For large images some rows at a time: all logits of a camera photo need gigabytes.
-    """
-    rows = max(1, _VALUES // (logits.shape[0] * logits.shape[1] * width))
-    if rows >= height:
-        return upsample(logits, height, width).argmax(dim=1).to(torch.uint8)
-    logits = logits.float()
-    last = logits.shape[2] - 1
-    found = torch.empty((len(logits), height, width), dtype=torch.uint8, device=logits.device)
-    for top in range(0, height, rows):
-        places = torch.arange(top, min(top + rows, height), device=logits.device)
-        places = ((places + 0.5) * (logits.shape[2] / height) - 0.5).clamp(min=0)  # as F.interpolate
-        above = places.floor().long().clamp(max=last)
-        share = (places - above)[:, None]
-        strip = logits[:, :, above] * (1 - share) + logits[:, :, (above + 1).clamp(max=last)] * share
-        found[:, top : top + rows] = upsample(strip, len(places), width).argmax(dim=1)
-    return found
+        return graphs(self)
 
 
 def upsample(logits: torch.Tensor, height: int, width: int) -> torch.Tensor:

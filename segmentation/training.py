@@ -15,6 +15,7 @@ from common.loading import PartsData
 from common.pretrained import parameter_count
 from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
+from segmentation.config import SegmenterConfig
 from segmentation.data import (
     DrawSampler,
     Scene,
@@ -24,7 +25,7 @@ from segmentation.data import (
     read_classes,
     read_scenes,
 )
-from segmentation.model import SegmentationModel, SegmenterConfig
+from segmentation.model import SegmentationModel
 from segmentation.system import SegmentationSystem
 
 _Side = Annotated[int, Range(0, 2048)]

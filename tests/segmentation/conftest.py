@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 
 from common.encoder import Encoder
 from common.images import Preprocess
-from segmentation.model import SegmentationModel, SegmenterConfig
+from segmentation.config import SegmenterConfig
+from segmentation.model import SegmentationModel
 
 CLASSES = ("ground", "square", "circle")
 TINY_STRIDED = "test_efficientnet"
