@@ -1,23 +1,28 @@
-"""Names for what happens in clips and in long recordings: the class that users call."""
+"""Names for what happens in clips and in long recordings: the class that users call.
+
+Notation: N clips, S streams, T frames, L grid places, C channels, K classes.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from PIL import Image
 
-from common.device import autocast
-from common.engine import Precision
 from common.errors import ImageError, UsageError
 from common.images import blamed_on
-from common.predictor import Predictor, results
+from common.predictor import Predictor, ranked, results, softmax
 from common.threads import ahead
 from video.decode import Frame, VideoError, stream_frames
-from video.images import OVERSAMPLING, pad, prepared, read_clip, sample, stream_image
-from video.model import VideoModel
+from video.images import OVERSAMPLING, middles, pad, prepared, read_clip, stream_image
+from video.on_graphs import OnGraphs
+
+if TYPE_CHECKING:
+    from video.model import VideoModel
 
 _GROUP = 8  # clips that are classified together, once their frames are encoded
 
@@ -61,7 +66,7 @@ class Segment:
     """Mean probability of the label over the windows."""
 
 
-class ActionClassifier(Predictor[VideoModel]):
+class ActionClassifier(Predictor["VideoModel | OnGraphs"]):
     """Classifies clips and long recordings with a trained model.
 
     Args:
@@ -74,11 +79,20 @@ class ActionClassifier(Predictor[VideoModel]):
         >>> print(classifier.classify("wave.mp4"))  # doctest: +SKIP
     """
 
-    model_class = VideoModel
+    graph_class = OnGraphs
 
-    def __init__(self, model: VideoModel, device: str = "auto", precision: Precision = "auto") -> None:
-        super().__init__(model, device, precision)
-        self._network = self.in_precision(model.network)
+    @classmethod
+    def torch_class(cls) -> "type[VideoModel]":
+        """See `Predictor.torch_class`."""
+        from video.model import VideoModel
+
+        return VideoModel
+
+    def on_torch(self, model: Any) -> Any:
+        """See `Predictor.on_torch`."""
+        from video.on_torch import OnTorch
+
+        return OnTorch(model, self.device, self.precision)
 
     def classify(self, path: str | Path, *, top: int = 5) -> Action:
         """Name what happens in one clip. Raises VideoError; UsageError for a top below 1."""
@@ -101,39 +115,35 @@ class ActionClassifier(Predictor[VideoModel]):
             actions = iter(self._classify(known, top) if known else [])
             yield from (clip if isinstance(clip, ImageError) else next(actions) for clip in encoded)
 
-    def read_each(self, paths: Sequence[Path], *, workers: int = 2) -> Iterator[torch.Tensor | ImageError]:
+    def read_each(self, paths: Sequence[Path], *, workers: int = 2) -> Iterator[np.ndarray | ImageError]:
         """As `read` for each path in order, some clips ahead; one that cannot be read gives its error."""
         workers = max(1, workers)
-        if self.device.type != "cpu":
+        if not isinstance(self.model, OnGraphs) and self.device.type != "cpu":
             yield from ahead(self.read, paths, workers, 4 * workers)
             return
         # on a CPU, alternating between reading and encoding is faster
         for start in range(0, len(paths), 4 * workers):
             yield from list(ahead(self.read, paths[start : start + 4 * workers], workers, 4 * workers))
 
-    def read(self, path: Path) -> torch.Tensor:
+    def read(self, path: Path) -> np.ndarray:
         """The images that the network sees of one clip, preprocessed (S, T, 3, H, W). Raises VideoError."""
         count = self.model.config.frames
         with blamed_on(path, VideoError):
             frames = read_clip(path, count)
-            positions = torch.arange(len(frames)).view(1, 1, -1, 1, 1)
-            # the same frames as in training's validation
-            chosen, _ = sample(positions, torch.tensor([len(frames)]), count, jitter=False)
-            pairs = [(frames[i], frames[i - 1] if i else None) for i in chosen.flatten().tolist()]
+            chosen = middles(len(frames), count).tolist()  # the same as in training's validation
+            pairs = [(frames[i], frames[i - 1] if i else None) for i in chosen]
             return self._stream_images(pairs)
 
-    def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images of one clip (S, T, 3, H, W) -> features (1, S, T, L, C), lengths (1,)."""
+    def encode(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images of one clip (S, T, 3, H, W) -> features (1, S, T, L, C) and lengths (1,)."""
         streams, steps = images.shape[:2]
-        images = images.flatten(0, 1).to(self.device).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            features = self.model.encode(images).to(self.dtype)
-        return features.unflatten(0, (streams, steps)).unsqueeze(0), torch.tensor([steps])
+        found = self.network.look(images.reshape(-1, *images.shape[2:]))
+        return found.reshape(1, streams, steps, *found.shape[1:]), np.array([steps])
 
-    def logits(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """features (N, S, T, L, C), lengths (N,) -> logits (N, K), float32 on the CPU."""
-        with torch.inference_mode():
-            return self._network(features, lengths.to(self.device)).float().cpu()
+    def logits(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """features (N, S, T, L, C), lengths (N,) -> logits (N, K), float32."""
+        found: np.ndarray = self.network.logits(features, lengths)
+        return found
 
     def watch(
         self, source: str | Path | int, *, window: float = 0.0, stride: float = 0.0
@@ -157,7 +167,7 @@ class ActionClassifier(Predictor[VideoModel]):
         rate = steps * OVERSAMPLING / window
         frames = stream_frames(Path(source) if not isinstance(source, int) else source, rate)
         kept: deque[tuple[Frame, Frame | None]] = deque(maxlen=steps)
-        features: deque[torch.Tensor] = deque(maxlen=steps)
+        features: deque[np.ndarray] = deque(maxlen=steps)
         fresh, previous = 0, None
         every = max(1, round(stride * rate / OVERSAMPLING))
         for number, frame in enumerate(frames):
@@ -175,38 +185,34 @@ class ActionClassifier(Predictor[VideoModel]):
             yield self._window(kept, features, fresh)
 
     def _window(
-        self, kept: deque[tuple[Frame, Frame | None]], features: deque[torch.Tensor], fresh: int
+        self, kept: deque[tuple[Frame, Frame | None]], features: deque[np.ndarray], fresh: int
     ) -> Window:
         """Encode the frames that are new and classify all that are kept."""
         new = self.encode(self._stream_images(list(kept)[-min(fresh, len(kept)) :]))[0]
-        features.extend(new[0].transpose(0, 1))  # 1, S, T, L, C -> T of (S, L, C)
-        stacked = torch.stack(list(features), dim=1).unsqueeze(0)
-        probabilities = self.logits(stacked, torch.tensor([len(features)])).softmax(dim=-1)[0]
+        features.extend(new[0].swapaxes(0, 1))  # 1, S, T, L, C -> T of (S, L, C)
+        stacked = np.stack(list(features), axis=1)[None]
+        probabilities = softmax(self.logits(stacked, np.array([len(features)])))[0]
         thumbnail = Image.fromarray(kept[len(kept) // 2][0].pixels)
         thumbnail.thumbnail((160, 160))
         return Window(kept[0][0].time, kept[-1][0].time, tuple(probabilities.tolist()), thumbnail)
 
-    def _stream_images(self, frames: Sequence[tuple[Frame, Frame | None]]) -> torch.Tensor:
+    def _stream_images(self, frames: Sequence[tuple[Frame, Frame | None]]) -> np.ndarray:
         """Frames, each with the one before it -> (S, T, 3, H, W)."""
         streams = self.model.config.streams
         images = [stream_image(frame, before, stream) for stream in streams for frame, before in frames]
-        pixels = torch.from_numpy(prepared(images, self.model.encoder.preprocess))
-        return pixels.unflatten(0, (len(streams), len(frames)))
+        pixels = prepared(images, self.model.encoder.preprocess, self.network.resized)
+        return pixels.reshape(len(streams), len(frames), *pixels.shape[1:])
 
-    def _classify(self, clips: Sequence[torch.Tensor], top: int) -> list[Action]:
+    def _classify(self, clips: Sequence[np.ndarray], top: int) -> list[Action]:
         """Features of clips (S, T, L, C), together."""
         features, lengths = pad(clips)
         return self._actions(self.logits(features, lengths), lengths, top)
 
-    def _actions(self, logits: torch.Tensor, lengths: torch.Tensor, top: int) -> list[Action]:
-        best = logits.softmax(dim=-1).topk(min(top, logits.shape[-1]))
+    def _actions(self, logits: np.ndarray, lengths: np.ndarray, top: int) -> list[Action]:
         actions = []
-        for row, length in enumerate(lengths.tolist()):
-            ranked = tuple(
-                (self.model.labels[i], p)
-                for p, i in zip(best.values[row].tolist(), best.indices[row].tolist(), strict=True)
-            )
-            actions.append(Action(*ranked[0], ranked, length))
+        for row, length in zip(logits, lengths.tolist(), strict=True):
+            best = ranked(row, self.model.labels, top)
+            actions.append(Action(*best[0], best, length))
         return actions
 
 

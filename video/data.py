@@ -25,6 +25,7 @@ from common.images import ImageBatch, Preprocess, blamed_on
 from common.threads import ahead
 from video.decode import VideoError
 from video.images import StreamKind, pad, prepared, read_clip, stream_image
+from video.on_torch import resized
 
 COLUMNS = ("file", "label", "group")
 
@@ -156,7 +157,7 @@ class ClipReader:
             ]
             if self.view:
                 images = self._augment(path, images)
-            return prepared(images, preprocess)
+            return prepared(images, preprocess, resized)
 
     def _augment(self, path: Path, images: list[np.ndarray]) -> list[np.ndarray]:
         digest = hashlib.sha256(f"{path.name} {self.view}".encode()).digest()
@@ -219,4 +220,80 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int, int]]):
 def collate(items: Sequence[tuple[torch.Tensor, int, int]]) -> ClipBatch:
     """Pad clips to the longest."""
     clips, labels, rows = zip(*items, strict=True)
-    return ClipBatch(*pad(clips), torch.tensor(labels), list(rows))
+    features, lengths = map(torch.from_numpy, pad([clip.numpy() for clip in clips]))
+    return ClipBatch(features, lengths, torch.tensor(labels), list(rows))
+
+
+def sample(
+    features: torch.Tensor, lengths: torch.Tensor, count: int, *, jitter: bool | torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take `count` frames of each clip, one from each of as many equal parts; all of a clip that has fewer.
+
+    Args:
+        features: (N, S, T', L, C).
+        lengths: (N,).
+        count: T.
+        jitter: a random frame of each part (Wang et al. 2016, section 3.1), in place of the
+            middle one; or where in each part it is, (N, T) from 0 to below 1.
+
+    Returns:
+        features (N, S, T, L, C), lengths (N,).
+    """
+    steps = torch.arange(count, device=lengths.device)
+    if not isinstance(jitter, torch.Tensor):
+        jitter = torch.rand(len(lengths), count) if jitter else torch.full((len(lengths), count), 0.5)
+    moment = jitter.to(lengths.device)
+    spread = ((steps + moment) / count * lengths[:, None]).long()
+    positions = torch.where(lengths[:, None] > count, spread, steps).clamp(max=features.shape[2] - 1)
+    rows = torch.arange(len(lengths))[:, None, None]
+    streams = torch.arange(features.shape[1])[:, None]
+    return features[rows, streams, positions[:, None]], lengths.clamp(max=count)
+
+
+def warped(moments: torch.Tensor, bends: torch.Tensor) -> torch.Tensor:
+    """Where in its part each frame is taken, once the clip runs faster at one end and slower at the other.
+
+    Time u of 0 to 1 becomes u + bend / pi * sin(pi u), which begins and ends where it did: the speed is
+    1 + bend at first and 1 - bend at last.
+
+    Args:
+        moments: (N, T) as `sample`'s `jitter`; so is what is returned, but for values beyond a part.
+        bends: (N,) from -1 to 1.
+    """
+    count = moments.shape[1]
+    steps = torch.arange(count, device=moments.device)
+    times = (steps + moments) / count
+    return moments + count * bends[:, None] / torch.pi * torch.sin(torch.pi * times)
+
+
+def drop_frames(
+    features: torch.Tensor, lengths: torch.Tensor, kept: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Leave out frames, as a camera or a network that is too slow does; those after them move up.
+
+    Args:
+        features: (N, S, T, L, C).
+        lengths: (N,).
+        kept: (N, T) whether a frame stays; a clip that would lose all keeps its first.
+
+    Returns:
+        features (N, S, T, L, C), of which only the first of each clip count; lengths (N,).
+    """
+    inside = torch.arange(kept.shape[1], device=kept.device) < lengths[:, None]
+    kept = kept & inside
+    kept[:, 0] |= ~kept.any(dim=1)
+    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)  # those that stay, in order, then the others
+    index = order[:, None, :, None, None].expand(-1, features.shape[1], -1, *features.shape[3:])
+    return features.gather(2, index), kept.sum(dim=1)
+
+
+def shuffle_frames(features: torch.Tensor, lengths: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """features (N, S, T, L, C), lengths (N,) -> the same frames of each clip in random order.
+
+    All streams of a clip in the same order; the difference or flow image of a frame moves with it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = features.clone()
+    for i, length in enumerate(lengths.tolist()):
+        shuffled[i, :, :length] = features[i][:, torch.randperm(length, generator=generator)]
+    return shuffled

@@ -13,8 +13,7 @@ from common.errors import ImageError
 from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
 from common.files import check_folder
 from video.classifier import ActionClassifier
-from video.data import Clip, read_clips
-from video.images import shuffle_frames
+from video.data import Clip, read_clips, shuffle_frames
 from video.metrics import confusion, percent, top_k
 
 
@@ -56,16 +55,18 @@ def evaluate(config: EvaluationConfig) -> int:
             errors.append(images)
             continue
         features, lengths = classifier.encode(images)
-        logits.append(classifier.logits(features, lengths)[0])
-        frames += int(lengths)
+        logits.append(torch.from_numpy(classifier.logits(features, lengths)[0]))
+        frames += int(lengths[0])
         readable.append(clip)
-        kept.append((features, lengths))
+        kept.append((torch.from_numpy(features), torch.from_numpy(lengths)))
     seconds = time.monotonic() - started
     left_out(errors)
     if not readable:
         raise ImageError("none of the clips could be read")
     shuffled = [
-        classifier.logits(shuffle_frames(features, lengths, seed), lengths)[0]
+        torch.from_numpy(
+            classifier.logits(shuffle_frames(features, lengths, seed).numpy(), lengths.numpy())[0]
+        )
         for seed, (features, lengths) in enumerate(kept)
     ]
     labels = classifier.model.labels

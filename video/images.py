@@ -3,14 +3,11 @@
 Notation: N clips, S streams, T frames, L grid places, C channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from common.images import Preprocess
 from video.decode import Frame, read_evenly
@@ -47,18 +44,57 @@ def stream_image(frame: Frame, previous: Frame | None, stream: StreamKind) -> np
     return _flow(before, frame.pixels)
 
 
-def prepared(images: Sequence[np.ndarray], preprocess: Preprocess) -> np.ndarray:
+def prepared(
+    images: Sequence[np.ndarray],
+    preprocess: Preprocess,
+    resized: Callable[[np.ndarray, Preprocess], np.ndarray],
+) -> np.ndarray:
     """Images of a clip, uint8 (H, W, 3) each -> (N, 3, height, width), as `Preprocess.batch`.
 
-    torch's antialiased resize of bytes takes a fifth of the time of Pillow's and starts no threads; on photos
-    the two differ by 1 in three values of a thousand.
+    Args:
+        images: of any size.
+        preprocess: of the encoder.
+        resized: makes them smaller before; `reduced`, or `video.on_torch.resized` where torch is at hand.
     """
-    size, mode = [preprocess.height, preprocess.width], InterpolationMode(preprocess.interpolation)
-    fitted = []
-    for image in images:
-        pixels = torch.from_numpy(np.require(image, requirements="W")).permute(2, 0, 1)
-        fitted.append(F.resize(pixels, size, interpolation=mode, antialias=True).permute(1, 2, 0).numpy())
-    return preprocess.batch(fitted)
+    return preprocess.batch([resized(image, preprocess) for image in images])
+
+
+def reduced(image: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """An image made smaller by whole factors, to no less than twice what the encoder sees.
+
+    Blocks are averaged, which takes a fraction of the time of Pillow's resize of a large image.
+    """
+    down, across = (
+        max(1, have // (2 * wanted))
+        for have, wanted in zip(image.shape, (preprocess.height, preprocess.width), strict=False)
+    )
+    if down == across == 1:
+        return image
+    import cv2
+
+    size = -(-image.shape[1] // across), -(-image.shape[0] // down)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def middles(length: int, count: int) -> np.ndarray:
+    """Positions of `count` of `length` frames, the middle ones of as many equal parts; all where fewer.
+
+    They are those of `video.data.sample` without jitter.
+    """
+    if length <= count:
+        return np.arange(length)
+    steps = np.arange(count, dtype=np.float32)
+    return ((steps + np.float32(0.5)) / np.float32(count) * np.float32(length)).astype(np.int64)
+
+
+def pad(clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Clips (S, T, L, C) -> features (N, S, T', L, C), 0 beyond a clip's length, and lengths (N,)."""
+    lengths = np.array([clip.shape[1] for clip in clips])
+    first = clips[0]
+    features = np.zeros((len(clips), len(first), int(lengths.max()), *first.shape[2:]), first.dtype)
+    for i, clip in enumerate(clips):
+        features[i, :, : clip.shape[1]] = clip
+    return features, lengths
 
 
 def _flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -74,87 +110,3 @@ def _flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     flow = dis.calc(grey[0], grey[1], None) / _MAX_FLOW  # type: ignore[call-overload]
     colours = np.dstack([flow / 2 + 0.5, np.linalg.norm(flow, axis=-1)])
     return np.asarray(255 * colours.clip(0, 1), dtype=np.uint8)
-
-
-def pad(clips: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips (S, T, L, C) -> features (N, S, T', L, C), 0 beyond a clip's length, and lengths (N,)."""
-    lengths = torch.tensor([clip.shape[1] for clip in clips])
-    features = clips[0].new_zeros(len(clips), len(clips[0]), int(lengths.max()), *clips[0].shape[2:])
-    for i, clip in enumerate(clips):
-        features[i, :, : clip.shape[1]] = clip
-    return features, lengths
-
-
-def sample(
-    features: torch.Tensor, lengths: torch.Tensor, count: int, *, jitter: bool | torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Take `count` frames of each clip, one from each of as many equal parts; all of a clip that has fewer.
-
-    Args:
-        features: (N, S, T', L, C).
-        lengths: (N,).
-        count: T.
-        jitter: a random frame of each part (Wang et al. 2016, section 3.1), in place of the
-            middle one; or where in each part it is, (N, T) from 0 to below 1.
-
-    Returns:
-        features (N, S, T, L, C), lengths (N,).
-    """
-    steps = torch.arange(count, device=lengths.device)
-    if not isinstance(jitter, torch.Tensor):
-        jitter = torch.rand(len(lengths), count) if jitter else torch.full((len(lengths), count), 0.5)
-    moment = jitter.to(lengths.device)
-    spread = ((steps + moment) / count * lengths[:, None]).long()
-    positions = torch.where(lengths[:, None] > count, spread, steps).clamp(max=features.shape[2] - 1)
-    rows = torch.arange(len(lengths))[:, None, None]
-    streams = torch.arange(features.shape[1])[:, None]
-    return features[rows, streams, positions[:, None]], lengths.clamp(max=count)
-
-
-def warped(moments: torch.Tensor, bends: torch.Tensor) -> torch.Tensor:
-    """Where in its part each frame is taken, once the clip runs faster at one end and slower at the other.
-
-    Time u of 0 to 1 becomes u + bend / pi * sin(pi u), which begins and ends where it did: the speed is
-    1 + bend at first and 1 - bend at last.
-
-    Args:
-        moments: (N, T) as `sample`'s `jitter`; so is what is returned, but for values beyond a part.
-        bends: (N,) from -1 to 1.
-    """
-    count = moments.shape[1]
-    steps = torch.arange(count, device=moments.device)
-    times = (steps + moments) / count
-    return moments + count * bends[:, None] / torch.pi * torch.sin(torch.pi * times)
-
-
-def drop_frames(
-    features: torch.Tensor, lengths: torch.Tensor, kept: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Leave out frames, as a camera or a network that is too slow does; those after them move up.
-
-    Args:
-        features: (N, S, T, L, C).
-        lengths: (N,).
-        kept: (N, T) whether a frame stays; a clip that would lose all keeps its first.
-
-    Returns:
-        features (N, S, T, L, C), of which only the first of each clip count; lengths (N,).
-    """
-    inside = torch.arange(kept.shape[1], device=kept.device) < lengths[:, None]
-    kept = kept & inside
-    kept[:, 0] |= ~kept.any(dim=1)
-    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)  # those that stay, in order, then the others
-    index = order[:, None, :, None, None].expand(-1, features.shape[1], -1, *features.shape[3:])
-    return features.gather(2, index), kept.sum(dim=1)
-
-
-def shuffle_frames(features: torch.Tensor, lengths: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """features (N, S, T, L, C), lengths (N,) -> the same frames of each clip in random order.
-
-    All streams of a clip in the same order; the difference or flow image of a frame moves with it.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    shuffled = features.clone()
-    for i, length in enumerate(lengths.tolist()):
-        shuffled[i, :, :length] = features[i][:, torch.randperm(length, generator=generator)]
-    return shuffled

@@ -5,59 +5,18 @@ K classes.
 """
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import nn
 
 from common.encoder import Encoder
 from common.errors import UsageError
-from common.images import Preprocess
 from common.pretrained import PretrainedModel
 from common.recurrent import RecurrentEncoder, open_forget_gate
-from common.schema import Range, checked
-from video.images import StreamKind
-
-HeadKind = Literal["mean", "rnn", "lstm", "gru", "convlstm"]
-Pool = Literal["last", "mean", "attention"]
-Fusion = Literal["late", "early"]
-Places = Literal["grid", "mean"]
-
-
-@dataclass(frozen=True)
-class ClipConfig:
-    """Sizes of an action classifier."""
-
-    streams: Annotated[tuple[StreamKind, ...], Range(1, 3)] = ("appearance", "difference")
-    """Inputs of the encoder: appearance (frames), difference (to the frame before), flow (optical)."""
-    frames: Annotated[int, Range(1, 1024)] = 24
-    """Frames of a clip that the network sees."""
-    head: HeadKind = "gru"
-    """mean (no order: the control), rnn, lstm, gru, convlstm."""
-    bidirectional: bool = True
-    """Also run the RNN from the end."""
-    pool: Pool = "attention"
-    """How an RNN's outputs become one: last, mean, attention."""
-    fusion: Fusion = "late"
-    """late (one head per stream, logits added) or early (features concatenated)."""
-    places: Places = "grid"
-    """grid (where in the frame something is counts) or mean (few weights, for few clips)."""
-    place_size: Annotated[int, Range(1, 65_536)] = 64
-    """Units of a place of the feature map."""
-    hidden_size: Annotated[int, Range(1, 65_536)] = 256
-    """Units of the RNN in each direction."""
-    dropout: Annotated[float, Range(0, 1)] = 0.5
-    """On places, frames and output."""
-
-
-@dataclass(frozen=True)
-class _Architecture:
-    encoder: str
-    preprocess: Preprocess
-    network: ClipConfig
-    labels: Annotated[list[str], Range(1)]
-    clip_seconds: Annotated[float, Range(0.01, 3600)]
+from common.schema import checked
+from video.config import Architecture, ClipConfig
 
 
 class ConvLSTM(nn.Module):
@@ -146,8 +105,12 @@ class Head(nn.Module):
         inside = torch.arange(features.shape[1], device=features.device) < lengths[:, None]  # N, T
         if self.pooled:
             means = features.mean(dim=2)  # N, T, C
-            inputs = torch.zeros_like(means)
-            inputs[inside] = self.level(means[inside]).to(means.dtype)
+            if self.training:
+                inputs = torch.zeros_like(means)
+                inputs[inside] = self.level(means[inside]).to(means.dtype)
+            else:  # in a form that a graph can have
+                level = self.level(means.flatten(0, 1)).to(means.dtype).view_as(means)
+                inputs = torch.where(inside[..., None], level, torch.zeros_like(level))
         else:
             places = torch.relu(self.norm(self.place(features)))  # N, T, L, P
             if self.kind == "convlstm":
@@ -211,6 +174,7 @@ class VideoModel(PretrainedModel):
 
     task = "video"
     pipeline_tag = "video-classification"
+    has_graphs = True
 
     def __init__(
         self, encoder: Encoder, config: ClipConfig, labels: list[str], clip_seconds: float = 2.0
@@ -234,7 +198,7 @@ class VideoModel(PretrainedModel):
     @classmethod
     def from_architecture(cls, values: dict[str, Any]) -> "VideoModel":
         """Build with random weights."""
-        built: _Architecture = checked(_Architecture, values, "architecture")
+        built: Architecture = checked(Architecture, values, "architecture")
         encoder = Encoder(built.encoder).with_preprocess(built.preprocess).freeze()
         return cls(encoder, built.network, built.labels, built.clip_seconds)
 
@@ -248,3 +212,13 @@ class VideoModel(PretrainedModel):
             lengths = torch.full((len(clips),), clips.shape[2], device=clips.device)
         features = self.encode(clips.flatten(0, 2)).unflatten(0, clips.shape[:3])  # N, S, T, L, C
         return self.network(features, lengths)
+
+    def graphs(self) -> dict[str, Any]:
+        """See `PretrainedModel.graphs`."""
+        from video.export import graphs
+
+        return graphs(self)
+
+    def graph_facts(self) -> dict[str, Any]:
+        """See `PretrainedModel.graph_facts`."""
+        return {**super().graph_facts(), "grid": list(self.encoder.grid)}

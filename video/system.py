@@ -7,8 +7,7 @@ from torch.nn import functional as F
 
 from common.distributed import gather
 from common.training import TrainConfig, TrainingSystem, one_cycle
-from video.data import ClipBatch
-from video.images import drop_frames, sample, shuffle_frames, warped
+from video.data import ClipBatch, drop_frames, sample, shuffle_frames, warped
 from video.model import VideoModel
 
 

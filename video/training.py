@@ -21,6 +21,7 @@ from common.files import write_aside
 from common.loading import PartsData
 from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
+from video.config import ClipConfig
 from video.data import (
     Clip,
     ClipDataset,
@@ -31,7 +32,7 @@ from video.data import (
     read_clips,
 )
 from video.decode import VideoError, frame_times
-from video.model import ClipConfig, VideoModel
+from video.model import VideoModel
 from video.system import VideoSystem
 
 

@@ -10,7 +10,8 @@ import torch
 
 from common.encoder import Encoder
 from tests.conftest import TINY_ENCODER
-from video.model import ClipConfig, VideoModel
+from video.config import ClipConfig
+from video.model import VideoModel
 
 MOVES = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 

@@ -1,15 +1,19 @@
+from itertools import product
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from common.errors import DataError, UsageError
 from common.images import Preprocess
 from tests.conftest import TINY_ENCODER
 from tests.video.conftest import moving_square, tiny_classifier, write_clips, write_video
-from video.data import Clip, ClipReader, check_groups, fold_groups, read_clips
+from video.data import Clip, ClipReader, check_groups, fold_groups, read_clips, sample
 from video.decode import Frame
-from video.images import stream_image
+from video.images import middles, prepared, reduced, stream_image
+from video.on_torch import resized
 from video.training import VideoConfig, _open
 
 PREPROCESS = Preprocess(64, 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -151,3 +155,21 @@ def test_readers_give_clips_in_order_and_name_bad_ones(tmp_path):
     assert [batch.indices for batch in batches] == [[0] * 8, [], [2] * 8]
     assert "bad.mp4" in str(batches[1].errors[1])
     torch.testing.assert_close(batches[2].images, ClipReader("difference", 4).read(paths[2], PREPROCESS))
+
+
+@pytest.mark.parametrize("size", [(60, 90), (150, 130), (700, 500)])
+def test_images_are_nearly_the_same_with_torch_and_without(size):
+    random = np.random.default_rng(0)
+    coarse = Image.fromarray(random.integers(0, 256, (9, 12, 3), np.uint8))
+    image = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC))
+    preprocess = Preprocess(64, 48, (0.0,) * 3, (1 / 255,) * 3)
+    ours, theirs = (prepared([image], preprocess, way) for way in (reduced, resized))
+    assert ours.shape == theirs.shape == (1, 3, 64, 48)
+    assert np.abs(ours - theirs).max() < 4
+
+
+def test_the_middle_frames_are_those_of_validation():
+    for length, count in product((1, 5, 23, 47, 48, 99, 1000), (1, 7, 24)):
+        frames = torch.arange(length).view(1, 1, -1, 1, 1)
+        chosen, _ = sample(frames, torch.tensor([length]), count, jitter=False)
+        assert middles(length, count).tolist() == chosen.flatten().tolist()[: min(length, count)]

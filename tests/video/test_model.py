@@ -10,9 +10,9 @@ from common.training import TrainConfig
 from tests.conftest import by_threads
 from tests.video.conftest import moving_square, tiny_classifier, write_video
 from video.classifier import ActionClassifier
-from video.data import ClipBatch
-from video.images import drop_frames, sample, shuffle_frames, warped
-from video.model import ClipConfig, ClipNetwork, ConvLSTM
+from video.config import ClipConfig
+from video.data import ClipBatch, drop_frames, sample, shuffle_frames, warped
+from video.model import ClipNetwork, ConvLSTM
 from video.system import VideoSystem
 
 HEADS = ["mean", "rnn", "lstm", "gru", "convlstm"]
