@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from common.device import autocast
-from common.engine import Precision
 from common.errors import ImageError, UsageError, VisionError
 from common.images import ImageSource
-from common.predictor import Predictor, results
+from common.predictor import Predictor, ranked, results
+from common.search import reorder
 from common.text import UNK, pad, tokenize
-from vqa.model import ImageMemory, VqaModel
+from vqa.on_graphs import OnGraphs
+
+if TYPE_CHECKING:
+    from vqa.model import VqaModel
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Answer:
         return self.text
 
 
-class Answerer(Predictor[VqaModel]):
+class Answerer(Predictor["VqaModel | OnGraphs"]):
     """Answers questions about images with a trained model.
 
     Args:
@@ -46,11 +48,20 @@ class Answerer(Predictor[VqaModel]):
         >>> print(answerer.answer("room.jpg", "what is on the desk?"))  # doctest: +SKIP
     """
 
-    model_class = VqaModel
+    graph_class = OnGraphs
 
-    def __init__(self, model: VqaModel, device: str = "auto", precision: Precision = "auto") -> None:
-        super().__init__(model, device, precision)
-        self._network = self.in_precision(model.network)
+    @classmethod
+    def torch_class(cls) -> "type[VqaModel]":
+        """See `Predictor.torch_class`."""
+        from vqa.model import VqaModel
+
+        return VqaModel
+
+    def on_torch(self, model: Any) -> Any:
+        """See `Predictor.on_torch`."""
+        from vqa.on_torch import OnTorch
+
+        return OnTorch(model, self.device, self.precision)
 
     def answer(self, image: ImageSource, question: str, *, top: int = 5) -> Answer:
         """Answer one question about one image.
@@ -88,7 +99,7 @@ class Answerer(Predictor[VqaModel]):
             except ImageError as error:
                 answers = repeat(error)
             else:
-                answers = iter(self.answer_rows(memory.of([0] * len(known)), known, top=top))
+                answers = iter(self.answer_rows(reorder(memory, [0] * len(known)), known, top=top))
         for words in tokenized:
             yield next(answers) if isinstance(words, list) else words
 
@@ -104,31 +115,20 @@ class Answerer(Predictor[VqaModel]):
             )
         return words
 
-    def remember(self, images: np.ndarray) -> ImageMemory:
-        """Preprocessed images (N, 3, H, W) -> what the network keeps of them."""
-        with torch.inference_mode():
-            with autocast(self.device, self.precision):
-                features = self.model.encode(torch.from_numpy(images).to(self.device))
-            return self._network.remember(features.to(self.dtype))
+    def remember(self, images: np.ndarray) -> Any:
+        """Preprocessed images (N, 3, H, W) -> what the network keeps of them, for `common.search.reorder`."""
+        return self.network.remember(images)
 
-    def answer_rows(
-        self, memory: ImageMemory, questions: Sequence[Sequence[str]], *, top: int = 5
-    ) -> list[Answer]:
+    def answer_rows(self, memory: Any, questions: Sequence[Sequence[str]], *, top: int = 5) -> list[Answer]:
         """Answer questions, as words, each about the image in the same row of the memory."""
         if top < 1:
             raise UsageError(f"--top {top}: must be at least 1")
         vocabulary = self.model.vocabulary
-        tokens, lengths = pad([vocabulary.encode(words) for words in questions])
-        with torch.inference_mode():
-            logits, maps = self._network.answer(memory, tokens.to(self.device), lengths.to(self.device))
-        best = logits.float().softmax(-1).topk(min(top, logits.shape[-1]))
-        grids = maps.float().cpu().numpy().reshape(*maps.shape[:2], *self.model.encoder.grid)
+        logits, maps = self.network.answer(memory, *pad([vocabulary.encode(words) for words in questions]))
+        grids = maps.reshape(*maps.shape[:2], *self.model.encoder.grid)
         found: list[Answer] = []
         for row, words in enumerate(questions):
-            ranked = tuple(
-                (self.model.answers[i], p)
-                for p, i in zip(best.values[row].tolist(), best.indices[row].tolist(), strict=True)
-            )
+            best = ranked(logits[row], self.model.answers, top)
             unknown = tuple(w for w, i in zip(words, vocabulary.encode(words), strict=True) if i == UNK)
-            found.append(Answer(*ranked[0], ranked, unknown, grids[row]))
+            found.append(Answer(*best[0], best, unknown, grids[row]))
         return found

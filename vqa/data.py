@@ -211,5 +211,5 @@ class QuestionDataset(Dataset[tuple[torch.Tensor, list[int], torch.Tensor, int]]
 def collate(items: Sequence[tuple[torch.Tensor, list[int], torch.Tensor, int]]) -> QuestionBatch:
     """Stack features and targets; pad questions to the longest."""
     features, words, targets, rows = zip(*items, strict=True)
-    tokens, lengths = pad(words)
+    tokens, lengths = map(torch.from_numpy, pad(words))
     return QuestionBatch(torch.stack(features), tokens, lengths, torch.stack(targets), list(rows))

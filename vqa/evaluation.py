@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from common.cli import loaded, progress
 from common.errors import ImageError, UsageError
 from common.evaluation import EvaluationFlags, facts, left_out, show, write_report
 from common.files import check_folder
 from common.images import read_batches
+from common.search import reorder
 from common.text import tokenize
 from vqa.answerer import Answerer
 from vqa.data import IMAGE_TEMPLATE, Question, normalize, read_questions
 from vqa.metrics import equal, score_answers, score_sets
-from vqa.model import ImageMemory, VqaModel
+from vqa.on_graphs import OnGraphs
 from vqa.wordnet import HOW, find_similarity
 
 
@@ -62,8 +63,9 @@ def evaluate(config: EvaluationConfig) -> int:
     report["accuracy"] = round(report["accuracy"], 2)
     report["prior_accuracy"] = _accuracy([prior] * len(answered), answered)
     if control is not None:
-        no_image = ImageMemory(torch.zeros(1, 0, 0))
-        control_answers = _answers(control, answered, no_image, dict.fromkeys(rows, 0), config.batch_size)
+        size = control.model.encoder.preprocess
+        nothing = control.remember(np.zeros((1, 3, size.height, size.width), np.float32))  # it keeps nothing
+        control_answers = _answers(control, answered, nothing, dict.fromkeys(rows, 0), config.batch_size)
         report["question_only_accuracy"] = _accuracy(control_answers, answered)
     if all(len(question.answers) == 1 for question in answered):
         report["set_accuracy"] = round(score_sets(answers, answered, equal), 2)
@@ -93,7 +95,7 @@ def evaluate(config: EvaluationConfig) -> int:
 
 def _control(config: EvaluationConfig) -> Answerer | None:
     name = config.question_only or f"{config.model}-question-only"
-    if config.question_only is None and name not in VqaModel.bundled():
+    if config.question_only is None and name not in OnGraphs.bundled():
         print("no --question-only MODEL given, so its accuracy is left out of the report", flush=True)
         return None
     control = Answerer.from_pretrained(name, config.device, config.precision)
@@ -104,10 +106,10 @@ def _control(config: EvaluationConfig) -> Answerer | None:
 
 def _remember_images(
     answerer: Answerer, questions: Sequence[Question], config: EvaluationConfig
-) -> tuple[ImageMemory, dict[Path, int], list[ImageError]]:
+) -> tuple[Any, dict[Path, int], list[ImageError]]:
     """What the network keeps of each image, encoded once; the row of each that can be read."""
     paths = list(dict.fromkeys(question.image for question in questions))
-    memories: list[ImageMemory] = []
+    memories: list[Any] = []
     rows: dict[Path, int] = {}
     errors: list[ImageError] = []
     each = read_batches(list(paths), answerer.model.encoder.preprocess, config.batch_size, config.workers)
@@ -118,13 +120,13 @@ def _remember_images(
             rows |= {paths[i]: len(rows) + n for n, i in enumerate(batch.indices)}
     if not memories:
         raise ImageError("none of the pictures could be read")
-    return ImageMemory.cat(memories), rows, errors
+    return answerer.network.join(memories), rows, errors
 
 
 def _answers(
     answerer: Answerer,
     questions: Sequence[Question],
-    memory: ImageMemory,
+    memory: Any,
     rows: dict[Path, int],
     batch_size: int,
 ) -> list[str]:
@@ -132,7 +134,7 @@ def _answers(
     starts = range(0, len(questions), batch_size)
     for start in progress(starts, len(starts), "batches", silent=True):
         chosen = questions[start : start + batch_size]
-        of_questions = memory.of([rows[question.image] for question in chosen])
+        of_questions = reorder(memory, [rows[question.image] for question in chosen])
         predicted = answerer.answer_rows(
             of_questions, [tokenize(question.text) for question in chosen], top=1
         )

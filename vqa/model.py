@@ -3,9 +3,8 @@
 Notation: Q questions, T words, L grid places, C channels, E embedding size, D hidden size, A answers, H hops.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -13,65 +12,20 @@ from torch.nn import functional as F
 
 from common.attention import AdditiveAttention
 from common.encoder import Encoder
-from common.images import Preprocess
 from common.pretrained import PretrainedModel
-from common.recurrent import CellKind, RecurrentEncoder
-from common.schema import Range, checked
+from common.recurrent import RecurrentEncoder
+from common.schema import checked
 from common.text import PAD, UNK, Vocabulary
-
-AnswererKind = Literal["san", "lstm_q_i", "question_only", "image_only"]
-
-
-@dataclass(frozen=True)
-class AnswererConfig:
-    """Sizes of an answerer."""
-
-    kind: AnswererKind = "san"
-    """san (stacked attention), lstm_q_i (pooled image), or a control: question_only, image_only."""
-    cell: CellKind = "lstm"
-    """lstm, gru or rnn; reads the question."""
-    hidden_size: Annotated[int, Range(1, 65_536)] = 512
-    """Units of the RNN."""
-    embedding_size: Annotated[int, Range(1, 65_536)] = 256
-    """Units of a word."""
-    attention_size: Annotated[int, Range(1, 65_536)] = 256
-    """Units of an attention layer."""
-    hops: Annotated[int, Range(1, 16)] = 2
-    """Attention layers of san."""
-    dropout: Annotated[float, Range(0, 1)] = 0.5
-    """On words, image and output."""
+from vqa.config import AnswererConfig, Architecture
 
 
-@dataclass(frozen=True)
-class _Architecture:
-    encoder: str
-    preprocess: Preprocess
-    network: AnswererConfig
-    vocabulary: list[str]
-    answers: Annotated[list[str], Range(1)]
-
-
-@dataclass(frozen=True)
-class ImageMemory:
-    """What an answer network keeps of N images, from `AnswerNetwork.remember`."""
+class ImageMemory(NamedTuple):
+    """What an answer network keeps of N images, from `AnswerNetwork.remember`; rows as of any decoder's."""
 
     grid: torch.Tensor
     """(N, L, D); one place, the mean, for all but `san`"""
     keys: tuple[torch.Tensor, ...] = ()
     """Of each hop, (N, L, attention size)"""
-
-    def of(self, images: Sequence[int]) -> "ImageMemory":
-        """The rows of the images of Q questions."""
-        rows = torch.tensor(images, device=self.grid.device)
-        return ImageMemory(
-            self.grid.index_select(0, rows), tuple(keys.index_select(0, rows) for keys in self.keys)
-        )
-
-    @classmethod
-    def cat(cls, memories: Sequence["ImageMemory"]) -> "ImageMemory":
-        """The images of all memories, one after the other."""
-        grids, keys = zip(*[(memory.grid, memory.keys) for memory in memories], strict=True)
-        return cls(torch.cat(grids), tuple(torch.cat(hop) for hop in zip(*keys, strict=True)))
 
 
 class AnswerNetwork(nn.Module):
@@ -113,7 +67,7 @@ class AnswerNetwork(nn.Module):
         """
         kind = self.config.kind
         if kind == "question_only":
-            return ImageMemory(features.new_zeros(len(features), 0, 0))
+            return ImageMemory(features.new_zeros(features.shape[0], 0, 0))
         features = self._normalized(features)
         if kind != "san":
             features = features.mean(dim=1, keepdim=True)
@@ -134,7 +88,7 @@ class AnswerNetwork(nn.Module):
         Rows of the memory and of tokens belong together. H and L are 0 for all but `san`.
         """
         grid, kind = memory.grid, self.config.kind
-        maps = grid.new_zeros(len(tokens), 0, 0)
+        maps = grid.new_zeros(tokens.shape[0], 0, 0)
         if kind == "image_only":
             query = grid[:, 0]  # Q, D
         else:
@@ -167,6 +121,7 @@ class VqaModel(PretrainedModel):
 
     task = "vqa"
     pipeline_tag = "visual-question-answering"
+    has_graphs = True
 
     def __init__(
         self, encoder: Encoder, config: AnswererConfig, vocabulary: Vocabulary, answers: list[str]
@@ -189,7 +144,7 @@ class VqaModel(PretrainedModel):
     @classmethod
     def from_architecture(cls, values: dict[str, Any]) -> "VqaModel":
         """Build with random weights."""
-        built: _Architecture = checked(_Architecture, values, "architecture")
+        built: Architecture = checked(Architecture, values, "architecture")
         encoder = Encoder(built.encoder).with_preprocess(built.preprocess).freeze()
         return cls(encoder, built.network, Vocabulary(built.vocabulary), built.answers)
 
@@ -209,3 +164,18 @@ class VqaModel(PretrainedModel):
         if lengths is None:
             lengths = torch.full((len(images),), tokens.shape[1], device=images.device)
         return self.network(self.encode(images), tokens, lengths)[0]
+
+    @property
+    def looks(self) -> bool:
+        """See `PretrainedModel.looks`."""
+        return self.config.kind != "question_only"
+
+    def graphs(self) -> dict[str, Any]:
+        """See `PretrainedModel.graphs`."""
+        from vqa.export import graphs
+
+        return graphs(self)
+
+    def graph_facts(self) -> dict[str, Any]:
+        """See `PretrainedModel.graph_facts`."""
+        return {**super().graph_facts(), "grid": list(self.encoder.grid)}

@@ -11,6 +11,7 @@ from common.errors import UsageError
 from common.loading import FeatureConfig, PartsData
 from common.text import Vocabulary, tokenize
 from common.training import fit, prepare_run
+from vqa.config import AnswererConfig
 from vqa.data import (
     IMAGE_TEMPLATE,
     Question,
@@ -20,7 +21,7 @@ from vqa.data import (
     normalize,
     read_questions,
 )
-from vqa.model import AnswererConfig, VqaModel
+from vqa.model import VqaModel
 from vqa.system import VqaSystem
 
 

@@ -8,7 +8,8 @@ import torch
 from common.encoder import Encoder
 from common.text import Vocabulary
 from tests.conftest import COLOURS, TINY_ENCODER, shape_picture
-from vqa.model import AnswererConfig, VqaModel
+from vqa.config import AnswererConfig
+from vqa.model import VqaModel
 
 WORDS = ("what", "color", "is", "the", "shape", "which")
 

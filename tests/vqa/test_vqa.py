@@ -5,13 +5,14 @@ import torch
 from torch.nn import functional as F
 
 from common.errors import DataError, ImageError, UsageError
+from common.search import reorder
 from common.text import pad
 from tests.conftest import by_threads, shape_picture
 from tests.vqa.conftest import tiny_answerer, write_questions
 from vqa import Answerer
 from vqa.data import Question, majority, most_frequent_answers, read_questions
 from vqa.metrics import plain_answer, score_answers, vqa_accuracy
-from vqa.model import ImageMemory, VqaModel
+from vqa.model import VqaModel
 
 KINDS = ["san", "lstm_q_i", "question_only", "image_only"]
 
@@ -207,7 +208,7 @@ def test_scores_by_type():
 def batch(model, questions=3, places=4):
     torch.manual_seed(1)
     features = torch.randn(questions, places, model.encoder.out_channels)
-    return features, *pad([[4, 5, 6], [7], [8, 9, 4, 5, 6]][:questions])
+    return features, *map(torch.from_numpy, pad([[4, 5, 6], [7], [8, 9, 4, 5, 6]][:questions]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -242,8 +243,7 @@ def test_an_image_is_encoded_once_for_all_its_questions(kind):
     pictures = [1, 0, 1]
     with torch.inference_mode():
         each = network(features[pictures], tokens, lengths)
-        memory = ImageMemory.cat([network.remember(features[:1]), network.remember(features[1:])])
-        once = network.answer(memory.of(pictures), tokens, lengths)
+        once = network.answer(reorder(network.remember(features), pictures), tokens, lengths)
     for found, expected in zip(once, each, strict=True):
         torch.testing.assert_close(found, expected)
 
