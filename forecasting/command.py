@@ -11,7 +11,6 @@ import tyro
 
 from common.cli import print_json, print_row
 from common.errors import UsageError
-from forecasting.baselines import plot_decomposition
 from forecasting.data import Series, read_series
 from forecasting.forecaster import Forecaster, plot_forecast
 from forecasting.table import TableFlags
@@ -78,6 +77,8 @@ def main(config: Config) -> None:
         for plot in plots:
             plot_forecast(series, forecast, plot)
         if config.decomposition is not None:
+            from forecasting.baselines import plot_decomposition
+
             try:
                 plot_decomposition(series, forecaster.model.config.season, config.decomposition)
             except ValueError as error:

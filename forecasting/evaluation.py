@@ -6,18 +6,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from common.cli import command_line, waiting
 from common.errors import DataError, UsageError
 from common.evaluation import write_report
 from common.files import check_folder
-from common.pretrained import parameter_count
 from forecasting.baselines import baselines
+from forecasting.config import point_forecast
 from forecasting.data import SeriesFlags, read_series
 from forecasting.forecaster import Forecaster
 from forecasting.metrics import scores
-from forecasting.model import point_forecast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +73,7 @@ def evaluate(config: EvaluationConfig) -> None:
     lag = season if len(train) > season else 1
     scale = float(np.abs(train[lag:] - train[:-lag]).mean())
     forecasts = [
-        point_forecast(torch.from_numpy(f.backtest(series.values, origins)), f.model.config.quantiles).numpy()
-        for f in forecasters
+        point_forecast(f.backtest(series.values, origins), f.model.config.quantiles) for f in forecasters
     ]
     with waiting("forecasting with the baselines"):
         others = {
@@ -91,7 +88,7 @@ def evaluate(config: EvaluationConfig) -> None:
         "window": model.config.window,
         "horizon": horizon,
         "seeds": [f.model.info.get("seed") for f in forecasters],
-        "parameters": parameter_count(model),
+        "parameters": forecasters[0].parameters,
         "minutes": model.info.get("minutes"),
         "val_rmse": [f.model.info.get("metrics", {}).get("rmse") for f in forecasters],
         "data": config.data.name,

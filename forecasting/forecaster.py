@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
+from typing_extensions import Self
 
+from common.engine import Engine, Precision
 from common.errors import DataError, UsageError
+from common.predictor import Predictor
+from forecasting.config import point_forecast
 from forecasting.data import Series
 from forecasting.dates import Dates
-from forecasting.model import ForecastModel, point_forecast
+from forecasting.on_graphs import OnGraphs
+
+if TYPE_CHECKING:
+    from forecasting.model import ForecastModel
 
 
 @dataclass(frozen=True)
@@ -31,20 +37,47 @@ class Forecast:
         return pd.DataFrame({**columns, **{f"quantile_{q:g}": v for q, v in self.quantiles.items()}})
 
 
-class Forecaster:
-    """Forecasts with a trained model.
+class Forecaster(Predictor["ForecastModel | OnGraphs"]):
+    """Forecasts with a trained model, on the CPU in fp32: it is small.
 
     Args:
         model: from training or `ForecastModel.from_pretrained`.
+        device: cpu.
+        precision: fp32.
     """
 
-    def __init__(self, model: ForecastModel) -> None:
-        self.model = model.eval()
+    graph_class = OnGraphs
+
+    def __init__(
+        self, model: "ForecastModel | OnGraphs", device: str = "cpu", precision: Precision = "fp32"
+    ) -> None:
+        super().__init__(model, device, precision)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, **hub: Any) -> "Forecaster":
-        """Load a model or run folder, or `hub:user/name`. Raises ModelError."""
-        return cls(ForecastModel.from_pretrained(name, **hub))
+    def torch_class(cls) -> "type[ForecastModel]":
+        """See `Predictor.torch_class`."""
+        from forecasting.model import ForecastModel
+
+        return ForecastModel
+
+    def on_torch(self, model: Any) -> Any:
+        """See `Predictor.on_torch`."""
+        from forecasting.on_torch import OnTorch
+
+        return OnTorch(model)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        device: str = "cpu",
+        precision: Precision = "fp32",
+        *,
+        engine: Engine = "auto",
+        revision: str | None = None,
+    ) -> Self:
+        """Load a model or run folder, or `hub:user/name`; see `Predictor.from_pretrained`."""
+        return super().from_pretrained(name, device, precision, engine=engine, revision=revision)
 
     def forecast(self, series: Series, horizon: int = 0) -> Forecast:
         """Forecast the `horizon` steps after the last row; 0 takes the model's own.
@@ -74,10 +107,10 @@ class Forecaster:
             block = self.backtest(values, [len(values)])[0]  # H, Q
             blocks.append(block)
             if config.columns == 1:
-                point = point_forecast(torch.from_numpy(block)[None], config.quantiles)[0].numpy()
+                point = point_forecast(block, config.quantiles)
                 values = np.concatenate([values, point[:, None]])
         forecasts = np.concatenate(blocks)[:horizon]
-        middle = point_forecast(torch.from_numpy(forecasts)[None], config.quantiles)[0].numpy()
+        middle = point_forecast(forecasts, config.quantiles)
         return Forecast(
             series.dates.after(horizon), middle, {q: forecasts[:, i] for i, q in enumerate(config.quantiles)}
         )
@@ -109,8 +142,7 @@ class Forecaster:
             )
         scaled = self.model.scaler.scale(values)
         inputs = np.stack([scaled[t - config.window : t] for t in origins])
-        with torch.inference_mode():
-            scaled_forecasts = self.model(torch.tensor(inputs, dtype=torch.float32)).double().numpy()
+        scaled_forecasts = self.network.forecast(inputs.astype(np.float32)).astype(np.float64)
         return self.model.scaler.restore(np.sort(scaled_forecasts, axis=-1))  # quantiles never cross
 
 

@@ -7,7 +7,8 @@ import torch
 
 from common.distributed import gather
 from common.training import TrainConfig, TrainingSystem, one_cycle
-from forecasting.model import ForecastModel, point_forecast
+from forecasting.config import point_forecast
+from forecasting.model import ForecastModel
 
 
 class ForecastingSystem(TrainingSystem):

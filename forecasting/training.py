@@ -14,8 +14,9 @@ from common.errors import UsageError
 from common.loading import PartsData
 from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
+from forecasting.config import ForecastConfig, ForecastSizes, Scaler
 from forecasting.data import SeriesFlags, Split, read_series, windows
-from forecasting.model import ForecastConfig, ForecastModel, ForecastSizes, Scaler, linear_base
+from forecasting.model import ForecastModel, linear_base
 from forecasting.system import ForecastingSystem
 
 

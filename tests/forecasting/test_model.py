@@ -5,9 +5,10 @@ import torch
 from statsmodels.tsa.ar_model import AutoReg
 
 from forecasting.baselines import baselines
+from forecasting.config import ForecastConfig, Scaler
 from forecasting.evaluation import rows_until, scores
 from forecasting.forecaster import Forecaster
-from forecasting.model import ForecastConfig, ForecastModel, Scaler, linear_base
+from forecasting.model import ForecastModel, linear_base
 from tests.conftest import by_threads
 
 CELLS = pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
