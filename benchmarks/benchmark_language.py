@@ -5,9 +5,12 @@
 - training: characters/s of steps with dropout, state and optimiser over those of a bare `nn.LSTM` with an
   output layer of the same sizes, the same precision and the same optimiser;
 - writing: characters/s of one stream over a Python loop of `nn.LSTMCell` in fp32 with the same weights, which
-  also samples each character; with weights of 8 bits, the default where the hardware has bf16, and in fp32.
+  also samples each character; with weights of 8 bits, the default on torch where the hardware has bf16, and
+  in fp32;
+- the engine: characters/s written, and read as a prompt is, over those on torch, each in its best precision.
 """
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,8 +26,11 @@ from torch.nn import functional
 from common.cli import command_line, run
 from common.device import Precision, autocast, pick_precision
 from common.evaluation import show, write_report
-from language.data import BEGIN, UNKNOWN, Alphabet, Streams
-from language.model import LanguageModel, LanguageSizes
+from common.export import export
+from language.config import LanguageSizes
+from language.data import BEGIN, UNKNOWN, Alphabet
+from language.model import LanguageModel
+from language.streams import Streams
 from language.writer import Writer
 
 
@@ -124,8 +130,21 @@ def measure(config: BenchmarkConfig) -> int:
         for kind in (precision, "fp32")
     }
     writing = written[precision]
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        export(LanguageModel, Path(folder))
+        engine = Writer.from_pretrained(folder, "cpu", config.precision)
+    on_torch, text = Writer(model, "cpu", config.precision), codes[: 40 * config.length]
     report = {
         "trained_over_lstm": training,
+        "written_over_torch": ratios(
+            partial(on_torch.write, length=config.length),
+            partial(engine.write, length=config.length),
+            config.repeats,
+        ),
+        "read_over_torch": ratios(
+            lambda: list(on_torch.nats_each(text)), lambda: list(engine.nats_each(text)), config.repeats
+        ),
         "written_over_loop": writing,
         "written_fp32_over_loop": written["fp32"],
         "characters_per_second_trained": round(config.streams * config.steps / training["seconds"]),

@@ -1,7 +1,7 @@
 """`visionrnn write`: what the command does with its flags."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.cli import loaded, print_note
@@ -49,7 +49,8 @@ class Config(UseFlags):
 def main(config: Config) -> None:
     """Write a text or a page."""
     check_folder("--neurons", config.neurons)
-    writer = loaded(Writer.from_pretrained, config)
+    exact = config.neurons is not None and config.precision == "auto"
+    writer = loaded(Writer.from_pretrained, replace(config, precision="fp32") if exact else config)
     how = {name: getattr(config, name) for name in ("temperature", "top_k", "top_p", "seed")}
     if config.neurons is not None:
         if writer.model.alphabet.unit != "characters":

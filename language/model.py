@@ -3,51 +3,21 @@
 Notation: R rows (streams), T steps, V codes, E embedding size, D hidden size, L layers.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, TypeVar
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from common.pretrained import PretrainedModel
-from common.recurrent import CellKind, CellState, Layer
-from common.schema import Range, checked
-from language.data import Alphabet, Unit
+from common.recurrent import CellState, Layer
+from common.schema import checked
+from language.config import Architecture, LanguageSizes
+from language.data import Alphabet
 
 M = TypeVar("M", bound="LanguageModel")
-_Share = Annotated[float, Range(0, 0.99)]
 State = list[CellState]
 """One for each layer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageSizes:
-    """Sizes of the model; flags of its training."""
-
-    unit: Unit = "characters"
-    """What the model reads and writes one by one: characters or words."""
-    cell: CellKind = "lstm"
-    """lstm, gru or rnn."""
-    embedding_size: Annotated[int, Range(1, 65_536)] = 128
-    """Of a character or word."""
-    hidden_size: Annotated[int, Range(1, 65_536)] = 512
-    """Units of each layer."""
-    layers: Annotated[int, Range(1, 16)] = 2
-    """Stacked layers."""
-    tied: bool = False
-    """The output layer shares the embeddings (Press & Wolf 2017); the last layer then has their size."""
-    input_dropout: _Share = 0.1
-    """Variational dropout of the embeddings: one mask for all steps (Gal & Ghahramani 2016)."""
-    dropout: _Share = 0.4
-    """The same between layers and before the output."""
-    weight_dropout: _Share = 0.2
-    """Share of the recurrent weights that each step of training leaves out (Merity et al. 2018)."""
-
-
-@dataclass(frozen=True)
-class _Architecture:
-    sizes: LanguageSizes
-    units: Annotated[list[str], Range(1, 4_000_000)]
 
 
 class VariationalDropout(nn.Module):
@@ -79,15 +49,14 @@ class LanguageModel(PretrainedModel):
 
     task = "language"
     pipeline_tag = "text-generation"
+    has_graphs = True
 
     def __init__(self, sizes: LanguageSizes, alphabet: Alphabet) -> None:
         super().__init__()
         self.sizes, self.alphabet = sizes, alphabet
         self.embedding = nn.Embedding(len(alphabet), sizes.embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
-        widths = [sizes.hidden_size] * sizes.layers
-        if sizes.tied:
-            widths[-1] = sizes.embedding_size
+        widths = sizes.widths
         self.layers = nn.ModuleList(
             Layer(sizes.cell, before, width, weight_dropout=sizes.weight_dropout)
             for before, width in zip([sizes.embedding_size, *widths], widths, strict=False)
@@ -133,5 +102,11 @@ class LanguageModel(PretrainedModel):
     @classmethod
     def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
         """See `PretrainedModel.from_architecture`."""
-        built: _Architecture = checked(_Architecture, values, "architecture")
+        built: Architecture = checked(Architecture, values, "architecture")
         return cls(built.sizes, Alphabet(built.sizes.unit, built.units))
+
+    def graphs(self) -> dict[str, Any]:
+        """See `PretrainedModel.graphs`."""
+        from language.export import graphs
+
+        return graphs(self)

@@ -13,7 +13,7 @@ import numpy as np
 
 from common.files import write_aside
 from language.data import BEGIN
-from language.writer import Steps, Writer
+from language.writer import Writer
 
 _STREAMS, _WARM_UP = 32, 100
 _QUOTED = re.compile(r'"[^"]{0,2000}"|\u201c[^\u201d]{0,2000}\u201d|\u00ab[^\u00bb]{0,2000}\u00bb')
@@ -67,15 +67,11 @@ def activations(writer: Writer, text: str) -> np.ndarray:
     length, warm = -(-count // streams), _WARM_UP if streams > 1 else 0
     places = np.arange(streams)[:, None] * length + np.arange(-warm, length + 1)
     inputs = codes[np.clip(places, 0, count)]
-    steps, state = (
-        Steps(writer.model),
-        [[part.numpy() for part in layer] for layer in writer.model.start(streams)],
-    )
-    found = []
+    state, found = writer.network.start(streams), []
     for time in range(inputs.shape[1]):
         if time == warm:  # the text begins here
             state = [[part * (np.arange(streams) > 0)[:, None] for part in layer] for layer in state]
-        steps(inputs[:, time], state)
+        _, state = writer.network.step(inputs[:, time], state)
         if time > warm:
             cells = [np.tanh(memory) if memory.size else hidden for hidden, memory in state]
             found.append(np.rint(127 * np.concatenate(cells, axis=1)).astype(np.int8))
@@ -152,7 +148,7 @@ def write_page(
     parts = [(activations(writer, text), properties(text)) for text in (train, val)]
     probes = {kind: fit_probes(*((values, known[kind]) for values, known in parts)) for kind in parts[0][1]}
     values, known = parts[1]
-    sizes = [layer.hidden_size for layer in writer.model.layers]
+    sizes = writer.model.sizes.widths
     page = {
         "text": val[:shown],
         "cells": values.shape[1],

@@ -11,8 +11,10 @@ from torch.utils.data import DataLoader
 from common.cli import command_line, sizes_of
 from common.errors import DataError, UsageError
 from common.training import TrainConfig, fit, prepare_run
-from language.data import Alphabet, Split, Streams, encode_part, read_text
-from language.model import LanguageModel, LanguageSizes
+from language.config import LanguageSizes
+from language.data import Alphabet, Split, encode_part, read_text
+from language.model import LanguageModel
+from language.streams import Streams
 from language.system import LanguageSystem
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
+from language.config import LanguageSizes
 from language.data import Alphabet
-from language.model import LanguageModel, LanguageSizes
+from language.model import LanguageModel
 
 LINES = ('The king said, "Come here."\n', "    a dog runs away\n", "ROMEO:\n", "O night, O day!\n")
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from common.errors import DataError, UsageError, VisionWarning
-from language import data
-from language.data import BEGIN, UNKNOWN, Alphabet, Split, Streams, encode_part, read_text, warn_of_unknown
+from language import data, streams
+from language.data import BEGIN, UNKNOWN, Alphabet, Split, encode_part, read_text, warn_of_unknown
+from language.streams import Streams
 from tests.conftest import trainer_at
 from tests.language.conftest import small_text, write_text
 
@@ -178,7 +179,7 @@ def test_two_processes_share_the_streams(monkeypatch):
     codes = np.arange(2, 102, dtype=np.uint8)
     alone = Streams(codes, 4, 5, seed=3, shuffle=True)[2]
     for rank in range(2):
-        monkeypatch.setattr(data, "rank_and_world", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(streams, "rank_and_world", lambda rank=rank: (rank, 2))
         shared = Streams(codes, 4, 5, seed=3, shuffle=True)[2]
         for one, other in zip(alone, shared, strict=True):
             assert one[rank::2].tolist() == other.tolist()

@@ -7,6 +7,7 @@ import torch
 from common.errors import ModelError
 from common.recurrent import drop_weights
 from language.model import LanguageModel, VariationalDropout
+from language.on_torch import Steps
 from language.writer import Writer
 from tests.conftest import by_threads
 from tests.language.conftest import tiny_language_model
@@ -110,7 +111,7 @@ def test_numpy_steps_equal_the_network():
             model = tiny_language_model(cell=cell, tied=tied, layers=3)
             given = codes(model)
             expected = model(given)[0].detach().numpy()
-            steps = Writer(model, "cpu", "fp32").steps()
+            steps = Steps(model)
             many = [[part.numpy() for part in layer] for layer in model.start(2)]
             one = [[part[0].numpy() for part in layer] for layer in model.start(1)]
             for t in range(given.shape[1]):
@@ -123,7 +124,7 @@ def test_steps_with_weights_of_8_bits_are_near(cell):
     model = tiny_language_model(cell=cell, hidden_size=64, embedding_size=32)
     given = codes(model, rows=1, steps=30)
     expected = model(given)[0][0].log_softmax(dim=-1)
-    steps, state = Writer(model, "cpu", "bf16").steps(), [[p[0].numpy() for p in s] for s in model.start(1)]
+    steps, state = Steps(model, "bf16"), [[p[0].numpy() for p in s] for s in model.start(1)]
     differences = []
     for t, code in enumerate(given[0].tolist()):
         found = torch.from_numpy(steps(code, state)).log_softmax(dim=-1)
