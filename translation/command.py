@@ -11,10 +11,9 @@ import tyro
 
 from common.cli import loaded, print_error, print_json, print_row
 from common.errors import UsageError
-from common.files import check_folder
+from common.files import check_folder, file_lines
 from common.predictor import UseFlags
 from translation import Translation, Translator
-from translation.data import file_lines
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from common.batches import length_batches
 from common.distributed import epochs_trained
 from common.errors import DataError, UsageError
-from common.files import Dropped, read_bytes
+from common.files import Dropped, file_lines
 from common.text import BOS, EOS, pad
 from translation.subwords import Subwords, composed
 
@@ -78,14 +78,6 @@ def read_pairs(data: Path, split: str, source: str, target: str) -> list[Sentenc
         raise DataError(f"nothing is left to use\n{summary}")
     print(summary, flush=True)
     return pairs
-
-
-def file_lines(file: Path) -> list[bytes]:
-    """Lines as Unix, Windows and old Macs end them; no other character ends one."""
-    content = read_bytes(file).replace(b"\r\n", b"\n")
-    if b"\n" not in content:
-        content = content.replace(b"\r", b"\n")
-    return content.removesuffix(b"\n").split(b"\n") if content else []
 
 
 def _decoded(file: Path, lines: Sequence[bytes]) -> list[str | None]:
@@ -207,7 +199,8 @@ def collate(items: Sequence[tuple[list[int], list[int], int]]) -> TranslationBat
     """Pad sentences to the longest."""
     sources, targets, indices = zip(*items, strict=True)
     ended = [[BOS, *target, EOS] for target in targets]
-    return TranslationBatch(pad(sources)[0], pad(ended)[0], list(indices))
+    source, target = (torch.from_numpy(pad(words)[0]) for words in (sources, ended))
+    return TranslationBatch(source, target, list(indices))
 
 
 class LengthBatches(Sampler[list[int]]):

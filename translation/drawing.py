@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+import numpy as np
 from matplotlib.figure import Figure
 
 from common.drawing import plain
 
 
-def draw_alignment(
-    words: Sequence[str], source_words: Sequence[str], weights: torch.Tensor, out: Path
-) -> None:
+def draw_alignment(words: Sequence[str], source_words: Sequence[str], weights: np.ndarray, out: Path) -> None:
     """Write a PNG: a row a word of the translation, a column a source word (Bahdanau et al. 2015, figure 3).
 
     Args:
@@ -26,7 +24,7 @@ def draw_alignment(
     size = 1.6 + 0.34 * len(source_words), 1.6 + 0.34 * len(words)
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
-    axis.imshow(weights.numpy(), cmap="gray", vmin=0, vmax=1)
+    axis.imshow(weights, cmap="gray", vmin=0, vmax=1)
     axis.xaxis.tick_top()
     axis.set_xticks(range(len(source_words)), [plain(word) for word in source_words], rotation=90)
     axis.set_yticks(range(len(words)), [plain(word) for word in words])

@@ -8,7 +8,6 @@ from common.cli import loaded, waiting
 from common.errors import UsageError
 from common.evaluation import EvaluationFlags, facts, show, write_report
 from common.files import check_folder
-from common.pretrained import parameter_count
 from translation.data import read_pairs
 from translation.metrics import bleu, by_length, scores
 from translation.subwords import words_of
@@ -77,7 +76,7 @@ def evaluate(config: EvaluationConfig) -> None:
         "input_feeding": translator.model.config.input_feeding,
         "cell": translator.model.config.cell,
         "bidirectional": translator.model.config.bidirectional,
-        "parameters": sum(parameter_count(model) for model in translator.models),
+        "parameters": translator.parameters,
         "beam_size": config.beam_size,
         "length_penalty": config.length_penalty,
     }

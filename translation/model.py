@@ -4,8 +4,9 @@ Notation: N sentences, K translations or beams of each, R = N * K rows, S subwor
 T of a translation, D hidden size, E embedding size, A attention size, V subwords of the target language.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -14,36 +15,12 @@ from torch.nn import functional as F
 from common.attention import AdditiveAttention, DotAttention
 from common.loss import output_loss
 from common.pretrained import PretrainedModel
-from common.recurrent import CellKind, CellState, Layer, RecurrentEncoder
-from common.schema import Range, checked
+from common.recurrent import CellState, Layer, RecurrentEncoder
+from common.schema import checked
 from common.search import reorder
 from common.text import PAD
-from translation.subwords import Subwords
-
-_Count = Annotated[int, Range(1, 2**27)]
-AttentionKind = Literal["dot", "additive", "none"]
-
-
-@dataclass(frozen=True)
-class TranslationConfig:
-    """Sizes of a translation model."""
-
-    attention: AttentionKind = "dot"
-    """dot (Luong), additive (Bahdanau), or none: the decoder then has one vector for the whole sentence."""
-    input_feeding: bool = False
-    """Feed what was attended to into the next step (Luong et al. 2015); several times slower to train."""
-    cell: CellKind = "lstm"
-    """lstm, gru or rnn."""
-    bidirectional: bool = True
-    """The encoder also reads from the end."""
-    hidden_size: Annotated[int, Range(1, 65_536)] = 384
-    """Units of the decoder's RNNs, and of each direction of the encoder's."""
-    embedding_size: Annotated[int, Range(1, 65_536)] = 256
-    """Units of a subword."""
-    attention_size: Annotated[int, Range(1, 65_536)] = 256
-    """Units in which attention compares."""
-    dropout: Annotated[float, Range(0, 1)] = 0.3
-    """On subwords, on what was read and attended to, and on the output."""
+from translation.config import Architecture, TranslationConfig
+from translation.subwords import Subwords, learnt
 
 
 class Memory(NamedTuple):
@@ -132,7 +109,7 @@ class TranslationNetwork(nn.Module):
             CellState(states[0], states[1][:, :size]),
             CellState(states[2], states[3][:, :size]),
         )
-        return DecoderState(looking, speaking, states[0].new_zeros(len(states[0]), self.fed_size))
+        return DecoderState(looking, speaking, states[0].new_zeros(states[0].shape[0], self.fed_size))
 
     def run(
         self, embedded: torch.Tensor, state: DecoderState, memory: Memory
@@ -159,7 +136,8 @@ class TranslationNetwork(nn.Module):
         rows, steps = inputs.shape[:2]
         looking, first = self.looking(inputs, state.looking)  # R, T, D
         if self.attention is None:
-            context = memory.summary.repeat_interleave(rows // len(memory.summary), dim=0)[:, None]
+            each = rows // memory.summary.shape[0]  # of a sentence
+            context = memory.summary[:, None].expand(-1, each, -1).flatten(0, 1)[:, None]
             context, weights = context.expand(-1, steps, -1), looking[..., :0]
         else:
             found = self.attention(looking.flatten(0, 1), memory.places, memory.keys, memory.real)
@@ -181,8 +159,18 @@ class TranslationNetwork(nn.Module):
 
         Rows of the same sentence stand together; `memory` holds each sentence once.
         """
-        output, state, _ = self.run(self.embed(self.embedding, tokens)[:, None], state, memory)
-        return self.logits(output[:, 0]), state
+        logits, _, state = self.look_and_step(tokens, state, memory)
+        return logits, state
+
+    def look_and_step(
+        self, tokens: torch.Tensor, state: DecoderState, memory: Memory
+    ) -> tuple[torch.Tensor, torch.Tensor, DecoderState]:
+        """As `step`, with the attention: logits (R, V), attention (R, S), or (R, 0) without, state."""
+        embedded = self.embed(self.embedding, tokens)
+        if self.fed_size:
+            embedded = torch.cat([embedded, state.fed.to(embedded.dtype)], dim=-1)
+        output, state, weights = self._advance(embedded[:, None], state, memory)
+        return self.logits(output[:, 0]), weights[:, 0], state
 
     def unroll(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Teacher forcing: tokens (R, T) -> attentional vectors (R, T, E), attention (R, T, S)."""
@@ -210,22 +198,39 @@ class TranslationNetwork(nn.Module):
         return output_loss(output[real], *weights, targets[real], smoothing=smoothing), real.sum()
 
 
-def longest(source: int) -> int:
-    """Most subwords, the end included, that a translation of `source` subwords may have."""
-    return 2 * source + 10
-
-
-@dataclass(frozen=True)
-class _Architecture:
-    network: TranslationConfig
-    languages: tuple[str, str]
-    subwords: tuple[_Count, _Count]
-    subword_bytes: tuple[_Count, _Count]
-    max_length: Annotated[int, Range(1, 100_000)]
-    words: tuple[str, ...]
-
-
 M = TypeVar("M", bound="TranslationModel")
+
+
+class StoredSubwords(Subwords, nn.Module):
+    """Subwords that are a tensor of a model, so that they are stored with it.
+
+    Args:
+        size: bytes of the serialized model; `load_state_dict` or `build` fills them.
+    """
+
+    data: torch.Tensor
+
+    def __init__(self, size: int) -> None:
+        nn.Module.__init__(self)
+        self.register_buffer("data", torch.zeros(size, dtype=torch.uint8))
+
+    @classmethod
+    def build(cls, sentences: Iterable[str], size: int) -> "StoredSubwords":
+        """See `translation.subwords.learnt`. Raises UsageError."""
+        data = torch.frombuffer(bytearray(learnt(sentences, size)), dtype=torch.uint8)
+        found = cls(len(data))
+        found.data = data
+        return found
+
+    def serialized(self) -> bytes:
+        """See `Subwords.serialized`."""
+        return self.data.cpu().numpy().tobytes()
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        """Also checks what was loaded. Raises ValueError."""
+        super()._load_from_state_dict(*arguments)
+        self.__dict__.pop("processor", None)
+        _ = self.processor
 
 
 class TranslationModel(PretrainedModel):
@@ -242,11 +247,12 @@ class TranslationModel(PretrainedModel):
 
     task = "translation"
     pipeline_tag = "translation"
+    has_graphs = True
 
     def __init__(
         self,
         config: TranslationConfig,
-        subwords: tuple[Subwords, Subwords],
+        subwords: tuple[StoredSubwords, StoredSubwords],
         languages: tuple[str, str],
         max_length: int,
         words: tuple[str, ...] = (),
@@ -277,8 +283,14 @@ class TranslationModel(PretrainedModel):
     @classmethod
     def from_architecture(cls: type[M], values: dict[str, Any]) -> M:
         """See `PretrainedModel.from_architecture`."""
-        built: _Architecture = checked(_Architecture, values, "architecture")
-        source, target = (Subwords(size) for size in built.subword_bytes)
+        built: Architecture = checked(Architecture, values, "architecture")
+        source, target = (StoredSubwords(size) for size in built.subword_bytes)
         return cls(
             built.network, (source, target), built.languages, built.max_length, built.words, built.subwords
         )
+
+    def graphs(self) -> dict[str, Any]:
+        """See `PretrainedModel.graphs`."""
+        from translation.export import graphs
+
+        return graphs(self)

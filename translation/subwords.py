@@ -1,16 +1,12 @@
-"""Subwords: byte-pair encoding (Sennrich et al. 2016) by sentencepiece, kept inside the model as a tensor."""
+"""Subwords: byte-pair encoding (Sennrich et al. 2016) by sentencepiece, kept inside the model."""
 
 import io
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
 
-import numpy as np
 import sentencepiece
-import torch
-from torch import nn
 
 from common.errors import UsageError
 from common.text import BOS, EOS, PAD, UNK
@@ -26,63 +22,56 @@ def composed(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-class Subwords(nn.Module):
+def learnt(sentences: Iterable[str], size: int) -> bytes:
+    """At most `size` subwords from sentences, as sentencepiece stores them.
+
+    Raises:
+        UsageError: `size` is smaller than the number of different characters.
+    """
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=map(composed, sentences),
+            model_writer=written,
+            vocab_size=size,
+            model_type="bpe",
+            character_coverage=1.0,
+            hard_vocab_limit=False,
+            normalization_rule_name="identity",
+            pad_id=PAD,
+            bos_id=BOS,
+            eos_id=EOS,
+            unk_id=UNK,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = str(error).rpartition("] ")[2] or str(error)
+        raise UsageError(f"--subwords {size}: {reason}") from None
+    return written.getvalue()
+
+
+class Subwords:
     """Text of one language <-> numbers of its subwords; the first four are those of `common.text`.
 
     Args:
-        size: bytes of the serialized model; `load_state_dict` or `build` fills them.
+        data: as `learnt` gives them.
     """
 
-    data: torch.Tensor
+    def __init__(self, data: bytes) -> None:
+        self._data = data
 
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("data", torch.zeros(size, dtype=torch.uint8))
-
-    @classmethod
-    def build(cls, sentences: Iterable[str], size: int) -> "Subwords":
-        """Learn at most `size` subwords from sentences.
-
-        Raises:
-            UsageError: `size` is smaller than the number of different characters.
-        """
-        written = io.BytesIO()
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=map(composed, sentences),
-                model_writer=written,
-                vocab_size=size,
-                model_type="bpe",
-                character_coverage=1.0,
-                hard_vocab_limit=False,
-                normalization_rule_name="identity",
-                pad_id=PAD,
-                bos_id=BOS,
-                eos_id=EOS,
-                unk_id=UNK,
-                num_threads=1,
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            reason = str(error).rpartition("] ")[2] or str(error)
-            raise UsageError(f"--subwords {size}: {reason}") from None
-        found = cls(len(written.getvalue()))
-        found.data = torch.from_numpy(np.frombuffer(written.getvalue(), dtype=np.uint8).copy())
-        return found
+    def serialized(self) -> bytes:
+        """As `learnt` gives them."""
+        return self._data
 
     @cached_property
     def processor(self) -> sentencepiece.SentencePieceProcessor:
         """What encodes and decodes. Raises ValueError for bytes that are no model."""
         try:
-            return sentencepiece.SentencePieceProcessor(model_proto=self.data.cpu().numpy().tobytes())
+            return sentencepiece.SentencePieceProcessor(model_proto=self.serialized())
         except RuntimeError as error:
             raise ValueError(f"subwords: {error}") from None
-
-    def _load_from_state_dict(self, *arguments: Any) -> None:
-        """Also checks what was loaded. Raises ValueError."""
-        super()._load_from_state_dict(*arguments)
-        self.__dict__.pop("processor", None)
-        _ = self.processor
 
     def __len__(self) -> int:
         return int(self.processor.get_piece_size())

@@ -7,9 +7,10 @@ import torch
 from common.distributed import gather
 from common.sampling import draw
 from common.training import TrainConfig, TrainingSystem, one_cycle
+from translation.config import longest
 from translation.data import SentencePair, TranslationBatch
 from translation.metrics import bleu
-from translation.model import TranslationModel, longest
+from translation.model import TranslationModel
 
 
 class TranslationSystem(TrainingSystem):

@@ -14,9 +14,10 @@ from common.errors import DataError
 from common.loading import PartsData
 from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
+from translation.config import TranslationConfig
 from translation.data import LengthBatches, PairDataset, SentencePair, collate, read_pairs
-from translation.model import TranslationConfig, TranslationModel
-from translation.subwords import Subwords, words_of
+from translation.model import StoredSubwords, TranslationModel
+from translation.subwords import words_of
 from translation.system import TranslationSystem
 
 _KNOWN = 50_000  # words, the most frequent ones, that a model remembers having read
@@ -61,7 +62,7 @@ def train(config: TranslationTraining) -> None:
     if config.limit:
         parts = {name: pairs[: config.limit] for name, pairs in parts.items()}
     source, target = (
-        Subwords.build((getattr(pair, side) for pair in parts["train"]), config.subwords)
+        StoredSubwords.build((getattr(pair, side) for pair in parts["train"]), config.subwords)
         for side in ("source", "target")
     )
     words = Counter(word for pair in parts["train"] for word in words_of(pair.source))

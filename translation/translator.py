@@ -5,19 +5,23 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-import torch
+import numpy as np
 from typing_extensions import Self, Unpack
 
 from common.engine import Engine, Precision
-from common.ensemble import Decoders
+from common.ensemble import Speaker, Speakers
 from common.errors import UsageError, VisionWarning
-from common.predictor import Predictor
+from common.predictor import Predictor, count_parameters
 from common.search import Hypothesis, beam_search
 from common.text import BOS, pad
-from translation.model import TranslationModel, longest
+from translation.config import longest
+from translation.on_graphs import OnGraphs
 from translation.subwords import SPACE, composed, words_of
+
+if TYPE_CHECKING:
+    from translation.model import TranslationModel
 
 _SENTENCE_END = re.compile(r"(?<=[.!?\u2026])\s+")
 _AHEAD = 16  # batches that are sorted by length at a time
@@ -56,7 +60,7 @@ class SearchOptions(TypedDict, total=False):
     """No translation says the same so many subwords twice; 0, the default, allows it."""
 
 
-class Translator(Predictor[TranslationModel]):
+class Translator(Predictor["TranslationModel | OnGraphs"]):
     """Translates with a trained model, or with several whose probabilities are averaged.
 
     Args:
@@ -72,28 +76,28 @@ class Translator(Predictor[TranslationModel]):
         >>> translator.translate(["A man rides a horse."])[0].text  # doctest: +SKIP
     """
 
-    model_class = TranslationModel
+    graph_class = OnGraphs
 
     def __init__(
         self,
-        model: TranslationModel | Sequence[TranslationModel],
+        model: "TranslationModel | OnGraphs | Sequence[TranslationModel | OnGraphs]",
         device: str = "auto",
         precision: Precision = "auto",
     ) -> None:
-        models = [model] if isinstance(model, TranslationModel) else list(model)
+        models = list(model) if isinstance(model, Sequence) else [model]
         if not models:
             raise UsageError("no model given")
         super().__init__(models[0], device, precision)
         for other in models[1:]:
             if any(
-                not torch.equal(getattr(other, side).data, getattr(self.model, side).data)
+                getattr(other, side).serialized() != getattr(self.model, side).serialized()
                 for side in ("source", "target")
             ):
                 raise UsageError(
                     "the models of an ensemble must have the same subwords; train them on the same data"
                 )
-        self.models = [each.eval() for each in models]
-        self.decoders = Decoders([self.in_precision(each.network) for each in self.models])
+        self._models = models
+        self.ensemble: Speakers[Any] = Speakers([self.network, *map(self.in_one_form, models[1:])])
         self._words = frozenset(self.model.words)
 
     @classmethod
@@ -106,14 +110,31 @@ class Translator(Predictor[TranslationModel]):
         engine: Engine = "auto",
         revision: str | None = None,
     ) -> Self:
-        """As `Predictor.from_pretrained`; `name` may be a list of models. All run on torch.
+        """As `Predictor.from_pretrained`; `name` may be a list of models, which then run on one engine.
 
         Raises:
             ModelError: one of them cannot be loaded.
             UsageError: models that do not go together.
         """
-        names = [name] if isinstance(name, str | Path) else name
-        return cls([cls.load(n, device, precision, engine, revision) for n in names], device, precision)
+        return cls(cls.load_all(name, device, precision, engine, revision), device, precision)
+
+    @classmethod
+    def torch_class(cls) -> "type[TranslationModel]":
+        """See `Predictor.torch_class`."""
+        from translation.model import TranslationModel
+
+        return TranslationModel
+
+    def on_torch(self, model: Any) -> Speaker:
+        """See `Predictor.on_torch`."""
+        from translation.on_torch import OnTorch
+
+        return OnTorch(model, self.device, self.dtype)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of all models."""
+        return sum(map(count_parameters, self._models))
 
     def translate(
         self, sentences: Sequence[str], *, batch_size: int = 64, **options: Unpack[SearchOptions]
@@ -158,18 +179,17 @@ class Translator(Predictor[TranslationModel]):
         self, sentences: Sequence[list[int]], **options: Unpack[SearchOptions]
     ) -> list[list[Hypothesis]]:
         """Beam search for sentences of subwords that are not empty: for each its hypotheses, best first."""
-        with torch.inference_mode():
-            source = pad(sentences)[0].to(self.device)
-            memory = self.decoders.remember([source] * len(self.models))
-            return beam_search(
-                self.decoders.step,
-                self.decoders.init_state(memory),
-                memory,
-                max_length=longest(source.shape[1]),
-                **{"beam_size": 5, "length_penalty": 1.0, **options},  # type: ignore[arg-type]
-            )
+        source = pad(sentences)[0]
+        memory, state = self.ensemble.remember([source] * len(self._models))
+        return beam_search(
+            self.ensemble.step,
+            state,
+            memory,
+            max_length=longest(source.shape[1]),
+            **{"beam_size": 5, "length_penalty": 1.0, **options},  # type: ignore[arg-type]
+        )
 
-    def attention(self, sentence: str, translation: str) -> tuple[list[str], list[str], torch.Tensor]:
+    def attention(self, sentence: str, translation: str) -> tuple[list[str], list[str], np.ndarray]:
         """Which words of a sentence each word of a translation was made from.
 
         The translation need not be the model's own. Of several models the mean over those with attention.
@@ -185,18 +205,21 @@ class Translator(Predictor[TranslationModel]):
         if not source or not target:
             raise ValueError("attention is between two sentences, and one is empty")
         maps = []
-        with torch.inference_mode():
-            tokens = torch.tensor([[BOS, *target[:-1]]], device=self.device)
-            for network in self.decoders.decoders:
-                if network.attention is not None:
-                    weights = network(torch.tensor([source], device=self.device), tokens)[1]
-                    maps.append(weights[0].float().cpu())
+        for member in self.ensemble.members:
+            if member.config.attention == "none":
+                continue
+            memory, state = member.remember(np.array([source]))
+            steps = []
+            for token in (BOS, *target[:-1]):
+                _, weights, state = member.step(np.array([token]), state, memory)
+                steps.append(weights[0])
+            maps.append(np.stack(steps))
         if not maps:
             raise ValueError("the model has no attention; train one with --attention dot")
-        mean = torch.stack(maps).mean(dim=0)
+        mean = np.mean(maps, axis=0)
         words = _words(self.model.target.pieces(target)), _words(self.model.source.pieces(source))
-        rows = torch.stack([mean[places].mean(dim=0) for _, places in words[0]])
-        columns = torch.stack([rows[:, places].sum(dim=1) for _, places in words[1]], dim=1)
+        rows = np.stack([mean[places].mean(axis=0) for _, places in words[0]])
+        columns = np.stack([rows[:, places].sum(axis=1) for _, places in words[1]], axis=1)
         return [word for word, _ in words[0]], [word for word, _ in words[1]], columns
 
     def _parts(self, text: str) -> list[list[int]]:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 
+from translation.config import TranslationConfig
 from translation.data import PairDataset, SentencePair, collate
-from translation.model import TranslationConfig, TranslationModel
-from translation.subwords import Subwords, words_of
+from translation.model import StoredSubwords, TranslationModel
+from translation.subwords import words_of
 
 WORDS = {
     "a": "ein", "red": "roter", "green": "grüner", "blue": "blauer", "old": "alter", "dog": "Hund",
@@ -49,7 +50,9 @@ def tiny_translator(pairs: list[SentencePair] | None = None, seed: int = 0, **si
     """An untrained model."""
     torch.manual_seed(seed)
     pairs = pairs or sentence_pairs(200)
-    subwords = tuple(Subwords.build([getattr(p, side) for p in pairs], 150) for side in ("source", "target"))
+    subwords = tuple(
+        StoredSubwords.build([getattr(p, side) for p in pairs], 150) for side in ("source", "target")
+    )
     small = {"hidden_size": 64, "embedding_size": 32, "attention_size": 16, "dropout": 0.0}
     words = tuple(sorted({word for pair in pairs for word in words_of(pair.source)}))
     config = TranslationConfig(**{**small, **sizes})

@@ -5,8 +5,7 @@ from torch.nn import functional as F
 from common.errors import ModelError, UsageError
 from tests.translation.conftest import learn, sentence_pairs, tiny_translator
 from translation.data import PairDataset, collate
-from translation.model import TranslationModel
-from translation.subwords import Subwords
+from translation.model import StoredSubwords, TranslationModel
 
 KINDS = [
     {"attention": attention, "input_feeding": feeding, "cell": cell, "bidirectional": both}
@@ -115,7 +114,7 @@ def test_damaged_subwords_are_an_error(tmp_path):
 
 
 def test_subwords_spell_any_text_of_their_characters():
-    subwords = Subwords.build(["a red dog", "cafe\u0301"], 40)
+    subwords = StoredSubwords.build(["a red dog", "cafe\u0301"], 40)
     assert subwords.decode(subwords.encode("  red\tcafé dog ")) == "red café dog"
     assert 3 in subwords.encode("犬")
     assert subwords.encode("") == []
@@ -123,8 +122,8 @@ def test_subwords_spell_any_text_of_their_characters():
 
 def test_too_few_subwords_are_refused():
     with pytest.raises(UsageError, match="--subwords 8: "):
-        Subwords.build(["a red dog sees green trees"], 8)
+        StoredSubwords.build(["a red dog sees green trees"], 8)
 
 
 def test_more_subwords_than_there_are_is_no_error():
-    assert 4 < len(Subwords.build(["a red dog"], 4000)) < 100
+    assert 4 < len(StoredSubwords.build(["a red dog"], 4000)) < 100
