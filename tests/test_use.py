@@ -3,16 +3,22 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from common.export import export
+from tests.common.test_engine import tiny_forecaster
 from tests.conftest import shape_picture, tiny_model
+from tests.forecasting.conftest import write_series
+from tests.language.conftest import tiny_language_model
 from tests.ocr.conftest import tiny_recognizer
 from tests.segmentation.conftest import CLASSES, tiny_segmenter
 from tests.speech.conftest import write_wav
-from tests.video.conftest import MOVES, tiny_classifier
+from tests.translation.conftest import tiny_translator
+from tests.video.conftest import MOVES, moving_square, tiny_classifier, write_video
 from tests.vqa.conftest import tiny_answerer
 
 TASKS = (
@@ -65,11 +71,33 @@ def without_torch(*words):
     return subprocess.run([sys.executable, "-c", GONE, *map(str, words)], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("command", ["caption", "read"])
-def test_commands_work_where_torch_is_not_installed(command, request, tmp_path):
-    folder = request.getfixturevalue({"caption": "model_folder", "read": "recognizer_folder"}[command])
-    shape_picture("red", "circle").save(tmp_path / "a.png")
-    done = without_torch(command, tmp_path / "a.png", "--model", folder)
+USES = {
+    "caption": (tiny_model, ("a.png",)),
+    "read": (tiny_recognizer, ("a.png",)),
+    "segment": (tiny_segmenter, ("a.png", "--out", "out")),
+    "ask": (tiny_answerer, ("a.png", "what color is the shape?", "--out", "out")),
+    "classify": (tiny_classifier, ("a.mp4", "--out", "out")),
+    "forecast": (tiny_forecaster, ("a.csv", "--out", "out")),
+    "write": (tiny_language_model, ("--prompt", "The", "--length", "9")),
+    "translate": (tiny_translator, ("a.txt", "--attention", "a.pdf.png")),
+}
+
+
+@pytest.mark.parametrize("command", USES)
+def test_commands_work_where_torch_is_not_installed(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make, words = USES[command]
+    model = make()
+    if command == "forecast":
+        columns = {"date_column": "date", "value_column": "value", "covariates": []}
+        model.info = {"columns": columns, "frequency": "months"}
+    model.save_pretrained("model")
+    export(type(model), Path("model"))
+    shape_picture("red", "circle").save("a.png")
+    write_video(Path("a.mp4"), moving_square("left", 8))
+    write_series(Path("a.csv"))
+    Path("a.txt").write_text("A red dog.\n")
+    done = without_torch(command, *words, "--model", "model")
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -79,8 +107,8 @@ def test_speech_is_written_down_where_torch_is_not_installed(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
 
 
-def test_another_task_says_what_to_install():
-    done = without_torch("segment", "a.png")
+def test_a_training_says_what_to_install():
+    done = without_torch("train", "segmentation", "--data", "a", "--out", "b")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: torch is not installed; run: pip install '.[train]'\n"
 

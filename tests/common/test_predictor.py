@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
 from captioning import Captioner
 from common.errors import ImageError, ModelNotFoundError
-from common.predictor import Predictor, results
+from common.predictor import Predictor, ranked, results
 from ocr import TextReader
 from segmentation import Segmenter
 from tests.conftest import shape_picture, tiny_model
@@ -33,10 +34,16 @@ def test_what_users_call_is_loaded_in_one_way(kind, make, tmp_path):
 
 
 def test_a_copy_in_the_precision_leaves_the_model_as_it_is():
-    predictor = Predictor(tiny_answerer(), "cpu", "bf16")
-    copy = predictor.in_precision(predictor.model.network)
-    assert {p.dtype for p in copy.parameters()} == {torch.bfloat16}
+    predictor = Answerer(tiny_answerer(), "cpu", "bf16")
+    assert {p.dtype for p in predictor.network.network.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in predictor.model.parameters()} == {torch.float32}
+
+
+def test_the_most_probable_labels_come_first():
+    found = ranked(np.log(np.array([0.1, 0.6, 0.3], np.float32)), ["a", "b", "c"], 2)
+    assert [label for label, _ in found] == ["b", "c"]
+    assert [p for _, p in found] == pytest.approx([0.6, 0.3])
+    assert len(ranked(np.zeros(2, np.float32), ["a", "b"], 9)) == 2
 
 
 def test_results_or_the_first_error(tmp_path):

@@ -16,9 +16,11 @@ from safetensors.torch import load_file, save_file
 from captioning.model import CaptionModel, DecoderConfig
 from common.encoder import Encoder
 from common.errors import ModelError, ModelNotFoundError
+from common.model_folder import read_weights
 from common.ngrams import CharacterNgrams
 from common.text import Vocabulary
-from forecasting.model import ForecastConfig, ForecastModel, Scaler
+from forecasting.config import ForecastConfig, Scaler
+from forecasting.model import ForecastModel
 from ocr.model import Recognizer
 from segmentation.model import SegmentationModel
 from tests.conftest import shape_picture, tiny_model
@@ -471,3 +473,13 @@ def test_matrices_of_integers_come_back_nearly_as_they_were(tmp_path, monkeypatc
             step = tensor.abs().max() / 127
             torch.testing.assert_close(loaded[name], tensor, atol=float(step), rtol=1e-2)
     assert model.state_dict()["decoder.project.weight"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("first", [b"PK", b"\x80\x02", b"\x80\x04"])
+def test_a_header_whose_length_begins_as_a_pickle_does_is_none(tmp_path, first):
+    length = int.from_bytes(first, "little")
+    tensor = b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+    content = length.to_bytes(8, "little") + tensor.ljust(length) + bytes(4)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert content.startswith(first)
+    assert read_weights(tmp_path, {"weights_sha256": hashlib.sha256(content).hexdigest()}) == content

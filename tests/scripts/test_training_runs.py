@@ -1,5 +1,6 @@
 """What every training promises: it resumes to the same weights, and two processes train as one."""
 
+import importlib
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from common.model_folder import read_config
 from tests import runs
 
 BEST = Path("best", "model.safetensors")
@@ -57,6 +59,16 @@ def whole(command, tmp_path_factory):
         return folder / task
 
     return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", runs.TASKS)
+def test_the_best_model_has_its_graphs_when_training_ends(whole, task):
+    best = whole(task) / "best"
+    config = read_config(best)
+    graphs = importlib.import_module(f"{config['task']}.on_graphs").OnGraphs(best, config, "fp32")
+    assert graphs.parameters > 0
+    assert set(graphs.names) == {file.stem for file in best.glob("*.xml")}
 
 
 @pytest.mark.slow

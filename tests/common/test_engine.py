@@ -1,0 +1,139 @@
+"""What holds for the graphs of every task."""
+
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from captioning import Captioner
+from common.engine import GraphModel
+from common.errors import ModelError, VisionWarning
+from common.export import export
+from forecasting import Forecaster
+from forecasting.config import ForecastConfig, Scaler
+from forecasting.model import ForecastModel
+from language import Writer
+from ocr import TextReader
+from segmentation import Segmenter
+from speech import Transcriber
+from tests.conftest import tiny_model
+from tests.language.conftest import tiny_language_model
+from tests.ocr.conftest import tiny_recognizer
+from tests.segmentation.conftest import tiny_segmenter
+from tests.speech.conftest import tiny_speech
+from tests.translation.conftest import tiny_translator
+from tests.video.conftest import tiny_classifier
+from tests.vqa.conftest import tiny_answerer
+from translation import Translator
+from video import ActionClassifier
+from vqa import Answerer
+
+
+def tiny_forecaster():
+    torch.manual_seed(0)
+    model = ForecastModel(ForecastConfig(window=12, horizon=3, hidden_size=8), Scaler("none", (0.0,), (1.0,)))
+    torch.nn.init.normal_(model.output.weight)
+    return model.eval()
+
+
+TASKS = {
+    "captioning": (Captioner, tiny_model),
+    "ocr": (TextReader, tiny_recognizer),
+    "speech": (Transcriber, tiny_speech),
+    "segmentation": (Segmenter, tiny_segmenter),
+    "video": (ActionClassifier, tiny_classifier),
+    "vqa": (Answerer, tiny_answerer),
+    "forecasting": (Forecaster, tiny_forecaster),
+    "language": (Writer, tiny_language_model),
+    "translation": (Translator, tiny_translator),
+}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The folder of each task's exported model, and of the same without graphs."""
+    root, done = tmp_path_factory.mktemp("exported"), set()
+
+    def folder(task):
+        if task not in done:
+            model = TASKS[task][1]()
+            model.save_pretrained(root / task / "plain")
+            export(type(model), root / task / "plain", root / task / "graphs")
+            done.add(task)
+        return root / task / "graphs", root / task / "plain"
+
+    return folder
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_model_with_graphs_runs_on_them_and_one_without_on_torch(exported, task):
+    kind, (graphs, plain) = TASKS[task][0], exported(task)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", VisionWarning)
+        found = kind.from_pretrained(graphs)
+    assert isinstance(found.model, GraphModel)
+    on_torch = kind.from_pretrained(graphs, engine="torch")
+    assert not isinstance(on_torch.model, GraphModel)
+    assert found.parameters == on_torch.parameters
+    with pytest.warns(VisionWarning, match="has no graphs; visionrnn export"):
+        assert not isinstance(kind.from_pretrained(plain).model, GraphModel)
+    with pytest.raises(ModelError, match="has no graphs"):
+        kind.from_pretrained(plain, engine="graph")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_export_in_place_and_again_changes_nothing(exported, task):
+    kind, (graphs, _) = TASKS[task][0], exported(task)
+    before = {file.name: file.read_bytes() for file in graphs.iterdir()}
+    export(kind.torch_class(), graphs)
+    assert {file.name: file.read_bytes() for file in graphs.iterdir()} == before
+
+
+def _other_bytes(folder):
+    file = next(folder.glob("*.xml"))
+    file.write_bytes(file.read_bytes().replace(b"f32", b"f16", 1))
+
+
+def _other_version(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["graphs"]["format"] += 1
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+DAMAGES = [
+    (_other_bytes, r"\.xml: altered or damaged"),
+    (lambda folder: (folder / "graphs.bin").write_bytes(b"x"), r"graphs\.bin: altered or damaged"),
+    (lambda folder: next(folder.glob("*.xml")).unlink(), r"\.xml is missing"),
+    (_other_version, "graphs of format 2, this version reads 1"),
+]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_damaged_graphs_are_refused_in_one_line(exported, tmp_path, task):
+    kind, (graphs, _) = TASKS[task][0], exported(task)
+    for i, (damage, message) in enumerate(DAMAGES):
+        copy = shutil.copytree(graphs, tmp_path / str(i))
+        damage(copy)
+        with pytest.raises(ModelError, match=message) as error:
+            kind.from_pretrained(copy)
+        assert "\n" not in str(error.value)
+        assert str(copy) in str(error.value)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_graphs_of_another_model_are_refused(exported, tmp_path, task):
+    kind, (graphs, _) = TASKS[task][0], exported(task)
+    copy = shutil.copytree(graphs, tmp_path / "copy")
+    other = exported("ocr" if task != "ocr" else "vqa")[0]
+    shutil.copy(next(other.glob("*.xml")), next(copy.glob("*.xml")))
+    with pytest.raises(ModelError, match=r"\.xml: altered or damaged"):
+        kind.from_pretrained(copy)
+
+
+def test_numbers_of_weights_are_whole(exported):
+    facts = json.loads((exported("vqa")[0] / "config.json").read_text())["graphs"]
+    assert facts["parameters"] == sum(p.numel() for p in tiny_answerer().parameters())
+    assert np.prod(facts["grid"]) > 0
