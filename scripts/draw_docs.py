@@ -128,6 +128,7 @@ def view(out: Path) -> None:
     logits = model(pixels)
     row, column = (int(share * size) for share, size in zip(PLACE, logits.shape[2:], strict=True))
     logits[0, :, row, column].abs().sum().backward()
+    assert pixels.grad is not None
     gradient = pixels.grad[0].abs().sum(dim=0).numpy()
     height, width = gradient.shape
     figure = Figure(figsize=(9, 3.6), layout="constrained")

@@ -174,6 +174,7 @@ def translator_folder(translator_model, tmp_path_factory) -> Path:
     """See `trained_translator`; on disk."""
     folder = tmp_path_factory.mktemp("translator")
     translator_model.save_pretrained(folder)
+    export(TranslationModel, folder)
     return folder
 
 

@@ -110,7 +110,7 @@ def test_speech_is_written_down_where_torch_is_not_installed(tmp_path):
 def test_a_training_says_what_to_install():
     done = without_torch("train", "segmentation", "--data", "a", "--out", "b")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: torch is not installed; run: pip install '.[train]'\n"
+    assert done.stderr == "error: pytorch_lightning is not installed; run: pip install '.[train]'\n"
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from language import Writer
+from language.model import LanguageModel
 from tests.language.conftest import small_text, write_text
 
 SIZES = (
@@ -41,7 +41,7 @@ def test_train_evaluate_write(script, run, trained, tmp_path):
     text = small_text(900)
     val = text[int(0.9 * len(text)) :]
     assert found["num_characters"] == len(val)
-    model = Writer.from_pretrained(run, "cpu", "fp32").model  # the same by one pass of the network
+    model = LanguageModel.from_pretrained(run)  # the same by one pass of the network
     codes = torch.from_numpy(model.alphabet.encode(val).astype("int64"))
     logits, _ = model(torch.cat([torch.zeros(1, dtype=torch.long), codes[:-1]])[None])
     assert found["nats_per_character"] == pytest.approx(

@@ -8,6 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from common.encoder import Encoder
+from common.export import export
 from segmentation.model import SegmentationModel
 from tests.segmentation.conftest import CLASSES, IGNORED, TINY_STRIDED, scene, tiny_segmenter, write_scenes
 
@@ -33,6 +34,7 @@ def strided_weights(tmp_path_factory):
 def segmenter_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("segmenter")
     tiny_segmenter().save_pretrained(folder)
+    export(SegmentationModel, folder)
     return folder
 
 

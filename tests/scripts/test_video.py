@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from common.export import export
 from tests.conftest import TINY_ENCODER
 from tests.video.conftest import MOVES, damage, moving_square, tiny_classifier, write_clips, write_video
 from video.model import VideoModel
@@ -24,6 +25,7 @@ def folder(tmp_path_factory):
 def classifier_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classifier")
     tiny_classifier().save_pretrained(folder)
+    export(VideoModel, folder)
     return folder
 
 

@@ -4,8 +4,10 @@ import sys
 import pytest
 from PIL import Image
 
+from common.export import export
 from tests.conftest import TINY_ENCODER, shape_picture
 from tests.vqa.conftest import tiny_answerer, write_questions
+from vqa.model import VqaModel
 
 FLAGS = ("--encoder", TINY_ENCODER, "--image-size", 64, "--hidden-size", 32, "--embedding-size", 16,
          "--attention-size", 8, "--dropout", 0, "--batch-size", 8, "--workers", 0, "--device", "cpu",
@@ -21,6 +23,7 @@ def folder(tmp_path_factory):
 def answerer_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("answerer")
     tiny_answerer().save_pretrained(folder)
+    export(VqaModel, folder)
     return folder
 
 

@@ -162,7 +162,8 @@ def test_views_of_an_image_decide_together():
     turned = segmenter.predict(images.flip(3).numpy(), 64, 80, mirrored=True)[..., ::-1]
     assert (turned == both).mean() > 0.99 > (alone == both).mean()
     several = segmenter.predict(pixels, 50, 70, scales=(0.75, 1.25))
-    assert (several.shape, several.dtype) == ((1, 50, 70), np.uint8)
+    assert several.shape == (1, 50, 70)
+    assert several.dtype == np.uint8
     probabilities = [
         upsample(segmenter.model(F.interpolate(images, size, mode="bilinear", antialias=True)), 50, 70)
         for size in ((48, 60), (80, 100))

@@ -122,10 +122,9 @@ def test_cards_have_the_header_of_the_hub_and_the_scores_of_the_reports(folder):
 
 
 def test_tasks_without_their_packages_are_said(monkeypatch, call):
-    monkeypatch.setitem(sys.modules, "statsmodels", None)
-    for name in [name for name in sys.modules if name.startswith(("forecasting", "statsmodels"))]:
+    for name in [name for name in sys.modules if name.startswith("forecasting")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "statsmodels", None)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     code, _, err = call("forecast", "x.csv", "--model", "x")
     assert (code, "pip install '.[forecast]'" in err) == (2, True)
 
