@@ -149,7 +149,7 @@ class Decoder(nn.Module):
         """
         real = targets != PAD
         copied, words = self.copied(output, memory)  # S is 0 without concepts
-        bias = self.output_bias
+        bias: torch.Tensor = self.output_bias
         if advantage is not None:
             bias = bias.index_fill(0, torch.tensor(BANNED, device=bias.device), _NEVER)
         return output_loss(

@@ -25,6 +25,7 @@ from common.model_folder import (
     CARD,
     CONFIG,
     CONSTANTS,
+    SCALE,
     WEIGHTS,
     read_config,
     read_weights,
@@ -222,7 +223,7 @@ class _Stored:
         tensors = load_safetensors(weights)
         for name, (kind, _, start, size) in tensor_positions(weights).items():
             self._placed[_digest(weights[start : start + size])] = start
-            scale = tensors.get(f"{name}.int8_scale")
+            scale = tensors.get(f"{name}{SCALE}")
             value = tensors[name].float() if scale is None else tensors[name].float() * scale
             if kind in _ELEMENTS and size >= _SMALL:
                 raw = np.frombuffer(weights, np.uint8, size, start)

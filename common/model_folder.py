@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from common.errors import ModelError, ModelNotFoundError
 from common.schema import checked
 
@@ -23,6 +25,9 @@ CONSTANTS = "graphs.bin"
 FORMAT = 1
 MAX_BYTES = {CONFIG: 8 * 2**20, WEIGHTS: 2 * 2**30, CONSTANTS: 2**28, ".xml": 2**26}
 """By the name of a file, or how it ends."""
+SCALE = ".int8_scale"
+"""How the scales of a matrix of 8 bits are called, behind its name."""
+_NUMPY: dict[str, Any] = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8}
 HUB = "hub:"
 """Stands before a name that is looked for on the hub alone."""
 
@@ -177,6 +182,19 @@ def read_weights(folder: Path, config: Mapping[str, Any]) -> bytes:
             f"{folder / WEIGHTS}: altered or damaged, {CONFIG} has another SHA-256; copy it again"
         )
     return data
+
+
+def stored_arrays(weights: bytes) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file of floats in float32, those of 8 bits times their scale."""
+    found = {}
+    for name, (kind, shape, start, size) in tensor_positions(weights).items():
+        if kind in _NUMPY:
+            values = np.frombuffer(weights, _NUMPY[kind], size // np.dtype(_NUMPY[kind]).itemsize, start)
+            if kind == "BF16":  # the upper half of a float32
+                values = (values.astype(np.uint32) << 16).view(np.float32)
+            found[name] = values.astype(np.float32).reshape(shape)
+    scales = {name: found.pop(name) for name in list(found) if name.endswith(SCALE)}
+    return found | {n.removesuffix(SCALE): found[n.removesuffix(SCALE)] * s for n, s in scales.items()}
 
 
 def tensor_positions(weights: bytes) -> dict[str, tuple[str, tuple[int, ...], int, int]]:

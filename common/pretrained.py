@@ -29,6 +29,7 @@ from common.model_folder import (
     CARD,
     CONFIG,
     FORMAT,
+    SCALE,
     WEIGHTS,
     bundled_models,
     find_file,
@@ -38,7 +39,7 @@ from common.model_folder import (
 
 _FLOATS = {"F32", "F16", "BF16"}
 _STORED = {torch.int64: {"I64"}, torch.int32: {"I32"}, torch.uint8: {"U8"}, torch.bool: {"BOOL"}}
-_SCALE, _LARGE = ".int8_scale", 2**16  # what the scales of a matrix are called, and from how many weights on
+_LARGE = 2**16  # weights from which on a matrix may be stored in 8 bits
 M = TypeVar("M", bound="PretrainedModel")
 
 
@@ -157,7 +158,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
             dtype, shape = found.pop(name, ("nothing", ()))
             allowed, wanted = _STORED.get(tensor.dtype, _FLOATS), tuple(tensor.shape)
             if dtype == "I8" and allowed is _FLOATS:
-                scale = found.pop(name + _SCALE, ("nothing", ()))
+                scale = found.pop(name + SCALE, ("nothing", ()))
                 wrong = scale[0] not in _FLOATS or scale[1] != (*wanted[:1], 1)
             else:
                 wrong = dtype not in allowed
@@ -267,15 +268,15 @@ def _to_int8(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if tensor.ndim == 2 and tensor.is_floating_point() and tensor.numel() >= _LARGE:
             scale = tensor.float().abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127
             packed[name] = (tensor.float() / scale).round().to(torch.int8)
-            packed[name + _SCALE] = scale
+            packed[name + SCALE] = scale
         else:
             packed[name] = tensor
     return packed
 
 
 def _from_int8(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    scales = {name.removesuffix(_SCALE): t for name, t in tensors.items() if name.endswith(_SCALE)}
-    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith(_SCALE)}
+    scales = {name.removesuffix(SCALE): t for name, t in tensors.items() if name.endswith(SCALE)}
+    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith(SCALE)}
     return kept | {name: kept[name].float() * scale for name, scale in scales.items()}
 
 

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from common.engine import GraphModel
+from common.model_folder import stored_arrays
 from common.schema import checked
 from language.config import Architecture
 from language.data import Alphabet
+from language.steps import Steps
 
 State = list[list[np.ndarray]]
 """[hidden, memory] of each layer, (R, D); the memory is empty but for an LSTM."""
@@ -24,6 +26,7 @@ class OnGraphs(GraphModel):
         """See `GraphModel.describe`."""
         built: Architecture = checked(Architecture, self.architecture, "architecture")
         self.sizes, self.alphabet = built.sizes, Alphabet(built.sizes.unit, built.units)
+        self.steps = Steps(self.sizes, stored_arrays(weights))
 
     def start(self, rows: int) -> State:
         """The state before anything was read."""
@@ -41,5 +44,5 @@ class OnGraphs(GraphModel):
 
     def step(self, codes: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """One unit: codes (R,), int64, state -> logits (R, V) of the next, state."""
-        logits, state = self.advance(codes[:, None], state)
-        return logits[:, 0], state
+        after = list(state)
+        return self.steps(codes, after), after

@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from common.errors import ModelError
+from common.export import export
 from common.recurrent import drop_weights
 from language.model import LanguageModel, VariationalDropout
-from language.on_torch import Steps
+from language.neurons import activations
 from language.writer import Writer
 from tests.conftest import by_threads
-from tests.language.conftest import tiny_language_model
+from tests.language.conftest import small_text, tiny_language_model
 
 CELLS = ("lstm", "gru", "rnn")
 
@@ -111,7 +112,7 @@ def test_numpy_steps_equal_the_network():
             model = tiny_language_model(cell=cell, tied=tied, layers=3)
             given = codes(model)
             expected = model(given)[0].detach().numpy()
-            steps = Steps(model)
+            steps = Writer(model, "cpu", "fp32").network.steps
             many = [[part.numpy() for part in layer] for layer in model.start(2)]
             one = [[part[0].numpy() for part in layer] for layer in model.start(1)]
             for t in range(given.shape[1]):
@@ -124,7 +125,10 @@ def test_steps_with_weights_of_8_bits_are_near(cell):
     model = tiny_language_model(cell=cell, hidden_size=64, embedding_size=32)
     given = codes(model, rows=1, steps=30)
     expected = model(given)[0][0].log_softmax(dim=-1)
-    steps, state = Steps(model, "bf16"), [[p[0].numpy() for p in s] for s in model.start(1)]
+    steps, state = (
+        Writer(model, "cpu", "bf16").network.steps,
+        [[p[0].numpy() for p in s] for s in model.start(1)],
+    )
     differences = []
     for t, code in enumerate(given[0].tolist()):
         found = torch.from_numpy(steps(code, state)).log_softmax(dim=-1)
@@ -159,3 +163,18 @@ def test_threads_that_share_a_writer_write_what_one_writes():
     writer = Writer(tiny_language_model(), "cpu", "fp32")
     alone, together = by_threads(lambda seed: writer.write("The king", 40, seed=seed), range(8))
     assert alone == together
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_on_the_engine_it_reads_and_writes_as_on_torch(tmp_path, monkeypatch, cell, tied):
+    monkeypatch.setattr("common.pretrained._LARGE", 64)
+    tiny_language_model(cell=cell, tied=tied, layers=3).save_half(tmp_path, int8=True)
+    export(LanguageModel, tmp_path)
+    graph, on_torch = (Writer.from_pretrained(tmp_path, "cpu", "fp32", engine=e) for e in ("graph", "torch"))
+    assert graph.write("The king", 60, seed=1) == on_torch.write("The king", 60, seed=1)
+    codes = graph.model.alphabet.encode(small_text(20))
+    nats = [np.concatenate(list(writer.nats_each(codes))) for writer in (graph, on_torch)]
+    np.testing.assert_allclose(*nats, atol=1e-3)
+    found, expected = (activations(writer, small_text(20)) for writer in (graph, on_torch))
+    assert np.abs(found.astype(int) - expected).max() <= 1
