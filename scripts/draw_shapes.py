@@ -3,9 +3,9 @@
     python scripts/draw_shapes.py --task vqa --out shapes_vqa
     python scripts/draw_shapes.py --task segmentation --out shapes_segmentation
 
-`vqa`: how many, which colour, which form, where, in VQA v2's format; each question stands as often with each
-of its answers, so that the question alone says nothing. `segmentation`: rings whose class is told only by a
-lamp at the other end of the picture.
+`vqa`: how many, which colour, which form, what in it, in VQA v2's format; each question stands as often
+with each of its answers, so that the question alone says nothing. `segmentation`: a ground whose class is
+told only by a lamp at the other end of the picture, and shapes on it.
 """
 
 from dataclasses import dataclass

@@ -58,6 +58,8 @@ HEADINGS = {
     "bleu_2": "BLEU-2",
     "bleu_3": "BLEU-3",
     "bleu_4": "BLEU-4",
+    "by_answer_type.number.accuracy": "counts %",
+    "by_answer_type.other.accuracy": "colours, forms and what lies in one %",
     "cache_memory_gib": "memory of a cache of COCO's size, GiB",
     "case_insensitive": "without case %",
     "cer": "CER %",

@@ -7,12 +7,11 @@ question is right once in as many times as it has answers.
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from common.errors import UsageError
 from common.shapes import COLOURS, FORMS, box_in, draw_shape, grey_ground
@@ -22,8 +21,8 @@ SIDE, GRID = 224, 3
 MOST = 2
 """Shapes of a form in a picture: none to so many, each as likely."""
 _SIZES = (0.5, 0.85)
-_BESIDE = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
-"""Axis, and the sign of the way from the second to the first."""
+MARKS = ("cross", "dot", "nothing")
+"""What lies in a shape, black."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,8 @@ class Shape:
     colour: str
     cell: tuple[int, int]
     """Column and row in a grid of `GRID` by `GRID`."""
+    mark: str
+    """One of `MARKS`."""
 
 
 class Asked(NamedTuple):
@@ -49,7 +50,7 @@ _ANSWERS = {
     "how many": ("number", tuple(str(number) for number in range(MOST + 1))),
     "what color": ("other", tuple(COLOURS)),
     "which shape": ("other", FORMS),
-    "is the": ("yes/no", ("yes", "no")),
+    "what is in": ("other", MARKS),
 }
 """VQA v2's answer type and the possible answers of each question type."""
 
@@ -74,7 +75,7 @@ def write_questions(out: Path, train: int, val: int, seed: int) -> dict[str, int
         drawn[split] = {number * train + i: draw_shapes(random) for i in range(count)}
         asked[split] = balanced(
             random,
-            [(at, one) for at, shapes in drawn[split].items() for one in questions_about(random, shapes)],
+            [(at, one) for at, shapes in drawn[split].items() for one in questions_about(shapes)],
         )
         if not asked[split]:
             raise UsageError(f"--{split} {count}: no question is left with each of its answers; raise it")
@@ -97,9 +98,10 @@ def draw_shapes(random: np.random.Generator) -> list[Shape]:
         forms = [form for form in FORMS for _ in range(random.integers(MOST + 1))]
     cells = random.permutation(GRID * GRID)[: len(forms)].tolist()
     colours = random.choice(list(COLOURS), len(forms)).tolist()
+    marks = random.choice(MARKS, len(forms)).tolist()
     return [
-        Shape(form, colour, (cell % GRID, cell // GRID))
-        for form, colour, cell in zip(forms, colours, cells, strict=True)
+        Shape(form, colour, (cell % GRID, cell // GRID), mark)
+        for form, colour, cell, mark in zip(forms, colours, cells, marks, strict=True)
     ]
 
 
@@ -109,29 +111,37 @@ def picture(random: np.random.Generator, shapes: list[Shape]) -> Image.Image:
     for shape in shapes:
         box = box_in(random, *shape.cell, SIDE // GRID, _SIZES)
         draw_shape(image, shape.form, box, COLOURS[shape.colour])
+        _draw_mark(image, shape, box)
     return image
 
 
-def questions_about(random: np.random.Generator, shapes: list[Shape]) -> list[Asked]:
-    """All that can be asked: counts, colours and forms of what is there once, and where two things lie."""
+def _draw_mark(image: Image.Image, shape: Shape, box: tuple[int, int, int, int]) -> None:
+    left, top, right, bottom = box
+    x, y, reach = (left + right) / 2, (top + bottom) / 2, (right - left) / 6
+    if shape.form == "triangle":
+        y += reach
+    draw = ImageDraw.Draw(image)
+    if shape.mark == "dot":
+        draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=(0, 0, 0))
+    elif shape.mark == "cross":
+        for slope in (1, -1):
+            ends = (x - reach, y - slope * reach, x + reach, y + slope * reach)
+            draw.line(ends, fill=(0, 0, 0), width=max(1, round(reach / 2)))
+
+
+def questions_about(shapes: list[Shape]) -> list[Asked]:
+    """All that can be asked: counts; of what is there once its colour, its form and what lies in it."""
     found = []
     of_form = {form: [shape for shape in shapes if shape.form == form] for form in FORMS}
     for form, same in of_form.items():
         found.append(Asked("how many", f"how many {form}s are there?", str(len(same))))
         if len(same) == 1:
             found.append(Asked("what color", f"what color is the {form}?", same[0].colour))
+            found.append(Asked("what is in", f"what is in the {form}?", same[0].mark))
     for colour in COLOURS:
         same = [shape for shape in shapes if shape.colour == colour]
         if len(same) == 1:
             found.append(Asked("which shape", f"which shape is {colour}?", same[0].form))
-    alone = [same[0] for same in of_form.values() if len(same) == 1]
-    for pair in combinations(alone, 2):
-        one, other = (pair[at] for at in random.permutation(2))
-        for words, (axis, sign) in _BESIDE.items():
-            steps = sign * (one.cell[axis] - other.cell[axis])
-            if steps:
-                text = f"is the {one.form} {words} the {other.form}?"
-                found.append(Asked("is the", text, "yes" if steps > 0 else "no"))
     return found
 
 

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from tests.conftest import TINY_ENCODER
+
 
 @pytest.mark.parametrize("task", ["vqa", "segmentation"])
 def test_a_set_is_drawn(script, tmp_path, task):
@@ -46,3 +48,24 @@ def test_a_folder_that_is_there_is_kept(script, tmp_path, task):
 
 def test_another_task_is_refused(script, tmp_path):
     assert script("draw_shapes.py", "--task", "video", "--out", tmp_path / "set").code == 2
+
+
+@pytest.mark.slow
+def test_the_question_alone_is_a_guess(script, encoder_weights, tmp_path):
+    """Whatever it has learnt, it is right at most once in as many times as its question has answers."""
+    data, run, report = tmp_path / "set", tmp_path / "run", tmp_path / "report.json"
+    assert script("draw_shapes.py", "--task", "vqa", "--out", data, "--train", 60, "--val", 60).code == 0
+    done = script(
+        "train_vqa.py", "--data", data, "--out", run, "--kind", "question_only", "--epochs", 8,
+        "--encoder", TINY_ENCODER, "--encoder-weights", encoder_weights, "--image-size", 64,
+        "--hidden-size", 32, "--embedding-size", 16, "--dropout", 0, "--learning-rate", 1e-2, "--workers", 0,
+        "--device", "cpu", "--cache", tmp_path / "cache", "--patience", 0,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    done = script("evaluate_vqa.py", "--data", data, "--model", run, "--report", report)
+    assert done.code == 0, done.err
+    scores = json.loads(report.read_text())
+    counts = {name: kind["num_questions"] for name, kind in scores["by_question_type"].items()}
+    chance = sum(count / (4 if name == "what color" else 3) for name, count in counts.items())
+    assert set(counts) == {"how many", "what color", "which shape", "what is in"}
+    assert 0.8 * chance < scores["accuracy"] / 100 * scores["num_questions"] <= chance + 0.01

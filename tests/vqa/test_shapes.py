@@ -7,7 +7,7 @@ from PIL import Image
 
 from common.shapes import COLOURS, FORMS, draw_shape
 from vqa.data import read_questions
-from vqa.shapes import Shape, balanced, draw_shapes, picture, questions_about, write_questions
+from vqa.shapes import MARKS, Shape, balanced, draw_shapes, picture, questions_about, write_questions
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def test_the_reader_takes_all_of_it(folder, capsys):
         written = json.loads((folder / "annotations" / f"questions_{split}.json").read_text())["questions"]
         questions = read_questions(folder, split)
         assert len(questions) == len(written) > 100
-        assert {q.answer_type for q in questions} == {"number", "other", "yes/no"}
+        assert {q.answer_type for q in questions} == {"number", "other"}
     assert "dropped nothing" in capsys.readouterr().out
     used = [{q.image for q in read_questions(folder, split)} for split in ("train", "val")]
     assert not used[0] & used[1]
@@ -36,9 +36,9 @@ def test_each_question_has_each_answer_equally_often(folder, split):
         answers[question.text][question.answers[0]] += 1
     for text, counts in answers.items():
         assert len(set(counts.values())) == 1, text
-        expected = {"how": {"0", "1", "2"}, "what": set(COLOURS), "which": set(FORMS), "is": {"yes", "no"}}
-        assert set(counts) == expected[text.split()[0]], text
-    assert {text.split()[0] for text in answers} == {"how", "what", "which", "is"}
+        expected = {"how many": {"0", "1", "2"}, "what color": set(COLOURS), "which shape": set(FORMS)}
+        assert set(counts) == expected.get(" ".join(text.split()[:2]), set(MARKS)), text
+    assert len(answers) == 3 * len(FORMS) + len(COLOURS)
 
 
 def test_the_seed_decides_everything(tmp_path):
@@ -52,27 +52,22 @@ def test_the_seed_decides_everything(tmp_path):
 
 def test_what_is_asked_is_true():
     shapes = [
-        Shape("circle", "red", (0, 2)),
-        Shape("square", "blue", (2, 0)),
-        Shape("triangle", "blue", (1, 1)),
-        Shape("triangle", "green", (1, 0)),
+        Shape("circle", "red", (0, 2), "dot"),
+        Shape("square", "blue", (2, 0), "nothing"),
+        Shape("triangle", "blue", (1, 1), "cross"),
+        Shape("triangle", "green", (1, 0), "dot"),
     ]
-    for seed in range(4):
-        asked = {one.text: one.answer for one in questions_about(np.random.default_rng(seed), shapes)}
-        assert asked["how many triangles are there?"] == "2"
-        assert asked["how many circles are there?"] == "1"
-        assert asked["what color is the circle?"] == "red"
-        assert "what color is the triangle?" not in asked
-        assert asked["which shape is green?"] == "triangle"
-        assert "which shape is blue?" not in asked
-        beside = {text: answer for text, answer in asked.items() if text.startswith("is the")}
-        if "is the circle left of the square?" in beside:
-            expected = {"left of": "yes", "right of": "no", "above": "no", "below": "yes"}
-            first, second = "circle", "square"
-        else:
-            expected = {"left of": "no", "right of": "yes", "above": "yes", "below": "no"}
-            first, second = "square", "circle"
-        assert beside == {f"is the {first} {at} the {second}?": said for at, said in expected.items()}
+    assert {one.text: one.answer for one in questions_about(shapes)} == {
+        "how many circles are there?": "1",
+        "how many squares are there?": "1",
+        "how many triangles are there?": "2",
+        "what color is the circle?": "red",
+        "what color is the square?": "blue",
+        "which shape is red?": "circle",
+        "which shape is green?": "triangle",
+        "what is in the circle?": "dot",
+        "what is in the square?": "nothing",
+    }
 
 
 def test_shapes_are_seen_where_they_are():
@@ -84,6 +79,9 @@ def test_shapes_are_seen_where_they_are():
             column, row = shape.cell
             cell = pixels[row * 74 : row * 74 + 74, column * 74 : column * 74 + 74]
             near = np.abs(cell - COLOURS[shape.colour]).max(axis=-1) < 8
+            black = cell.max(axis=-1) < 30
+            assert black.any() == (shape.mark != "nothing")
+            near |= black
             assert near.sum() > 500, shape
             columns = np.flatnonzero(near.any(axis=0))
             filled = near.sum() / (columns[-1] - columns[0] + 1) ** 2
@@ -100,9 +98,9 @@ def test_a_ring_has_a_hole():
 
 
 def test_balancing_keeps_as_many_as_it_can():
-    shapes = [[Shape("circle", colour, (0, 0))] for colour in ("red", "red", *COLOURS)]
+    shapes = [[Shape("circle", colour, (0, 0), "dot")] for colour in ("red", "red", *COLOURS)]
     random = np.random.default_rng(0)
-    asked = [(i, one) for i, of in enumerate(shapes) for one in questions_about(random, of)]
+    asked = [(i, one) for i, of in enumerate(shapes) for one in questions_about(of)]
     kept = balanced(random, asked)
     colours = Counter(one.answer for _, one in kept if one.kind == "what color")
     assert colours == dict.fromkeys(COLOURS, 1)
