@@ -3,6 +3,7 @@
     python benchmarks/benchmark_ocr.py --data SROIE --last 40groups --report FILE.json
 
 - `lines_per_second`: lines read from files to text on one thread, greedy. Bar: 400.
+- `lines_over_torch`: the same on the engine over those on torch, each in its best precision. Bar: 1.3.
 - `lines_per_second_beam`: the same as read by default, by beam search with the language model.
 - `over_tesseract`: the same lines by `tesseract LIST out --psm 7` on one thread, in one process; its time
   over ours (greedy), pair by pair. Bar: 3.
@@ -125,6 +126,12 @@ def main(config: Config) -> None:
         else:
             print("tesseract is not installed; it is left out")
             measured = ratios(lambda: None, lambda: reader.read_lines(paths, beam_size=1), config.repeats)
+        on_torch = TextReader.from_pretrained(config.model, engine="torch")
+        result["lines_over_torch"] = ratios(
+            lambda: on_torch.read_lines(paths, beam_size=1),
+            lambda: reader.read_lines(paths, beam_size=1),
+            config.repeats,
+        )
         result["lines"] = len(paths)
         result["lines_per_second"] = round(len(paths) / measured["seconds"], 1)
         searched = ratios(lambda: None, lambda: reader.read_lines(paths), config.repeats)

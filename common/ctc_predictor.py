@@ -18,14 +18,20 @@ if TYPE_CHECKING:
     from common.ctc_on_torch import CtcOnTorch
 
 
+_MULTIPLE = 64
+"""Batches are padded to such lengths, as the engine compiles what it runs for each new shape."""
+
+
 class CtcOnGraphs(GraphModel):
     """The graph of a model that ends in CTC, and what its config says of it.
 
-    Subclasses set `task`, `sizes`, the dataclass of its architecture, and `stride`, how long a step is.
+    Subclasses set `task`, `sizes`, the dataclass of its architecture, `axis`, along which inputs are long,
+    and `stride`, how long a step is.
     """
 
     names = ("read",)
     sizes: ClassVar[type[Any]]
+    axis: ClassVar[int]
     stride: ClassVar[int]
 
     def describe(self, facts: Mapping[str, Any], weights: bytes) -> None:
@@ -36,7 +42,16 @@ class CtcOnGraphs(GraphModel):
 
     def log_probs(self, inputs: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """inputs, N of them, their lengths (N,) -> log-probabilities (N, T, K), steps (N,)."""
-        return self.graphs["read"](inputs, lengths)[0], -(-lengths // self.stride)
+        more = -len(inputs) % _rows(len(inputs))
+        pads = [(0, more), *[(0, 0)] * (inputs.ndim - 1)]
+        pads[self.axis] = 0, -inputs.shape[self.axis] % _MULTIPLE
+        found = self.graphs["read"](np.pad(inputs, pads), np.pad(lengths, (0, more), "edge"))[0]
+        return found[: len(inputs)], -(-lengths // self.stride)
+
+
+def _rows(count: int) -> int:
+    """Of what the rows of a batch are made a multiple: few rows are not made many."""
+    return min(8, 1 << (count - 1).bit_length())
 
 
 class CtcPredictor(Predictor[M]):

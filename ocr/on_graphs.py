@@ -13,6 +13,7 @@ class OnGraphs(CtcOnGraphs):
 
     task = "ocr"
     sizes = Architecture
+    axis = 3
     stride = WIDTH_MULTIPLE
 
     def describe(self, facts: Mapping[str, Any], weights: bytes) -> None:

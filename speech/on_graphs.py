@@ -9,4 +9,5 @@ class OnGraphs(CtcOnGraphs):
 
     task = "speech"
     sizes = Architecture
+    axis = 1
     stride = STRIDE

@@ -1,14 +1,18 @@
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from common.charset import Charset
 from common.errors import UsageError
+from common.export import export
+from common.model_folder import read_config
 from common.ngrams import CharacterNgrams
 from ocr.images import stack
 from ocr.model import STRIDE, LineEncoder, Recognizer
+from ocr.on_graphs import OnGraphs
 from ocr.system import fold_case
 from tests.ocr.conftest import line_picture, tiny_recognizer
 
@@ -106,3 +110,25 @@ def test_folded_case_sums_all_spellings():
     assert (folded[..., small] < -1e3).all()
     digits = Charset("12")
     assert torch.equal(fold_case(log_probs[..., :3], digits), log_probs[..., :3])
+
+
+@pytest.mark.parametrize("count", [1, 3, 11])
+def test_the_engine_pads_batches_to_few_shapes_and_gives_the_same(tmp_path, count):
+    model = tiny_recognizer()
+    model.save_pretrained(tmp_path)
+    export(Recognizer, tmp_path)
+    graph = OnGraphs(tmp_path, read_config(tmp_path), "fp32")
+    shapes, read = set(), graph.graphs["read"]
+    graph.graphs["read"] = lambda *inputs: [shapes.add(inputs[0].shape), *read(*inputs)][1:]
+    random = np.random.default_rng(0)
+    for widest in (64, 92, 120):
+        widths = np.array([widest, *random.integers(4, widest // 4, count - 1) * 4])
+        lines = random.normal(size=(count, 1, 32, widest)).astype(np.float32)
+        lines *= np.arange(widest) < widths[:, None, None, None]
+        found, steps = graph.log_probs(lines, widths)
+        with torch.inference_mode():
+            logits, expected_steps = model(torch.from_numpy(lines), torch.from_numpy(widths))
+        assert steps.tolist() == expected_steps.tolist()
+        for row, wanted, length in zip(found, logits.log_softmax(-1).numpy(), steps, strict=True):
+            np.testing.assert_allclose(row[:length], wanted[:length], atol=1e-3)
+    assert len(shapes) == 2
