@@ -30,8 +30,8 @@ from torch import nn
 from common.cli import command_line, run
 from common.device import autocast
 from common.encoder import Encoder
+from common.pyramid import SelfAttention
 from segmentation import ReNet, Segmenter
-from segmentation.model import SelfAttention
 
 HEIGHT, WIDTH, CHANNELS = 45, 60, 256
 GROWTH = (1, 4, 16)

@@ -95,6 +95,15 @@ class EpochSampler(Sampler[int]):
         return -(-(self.size - self.dropped + self.repeated - self.rank) // self.world)
 
 
+class DrawSampler(EpochSampler):
+    """Draws of an epoch: position and a seed that no other draw has."""
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch = epochs_trained(self.trainer)
+        for index in super().__iter__():
+            yield index, hash((self.seed, epoch, index)) % 2**63
+
+
 def epochs_trained(trainer: Any) -> int:
     """Epochs that a `pl.Trainer` trained; on resuming, its `current_epoch` counts one less. None has 0."""
     progress: Any = trainer.fit_loop.epoch_progress.current if trainer else None

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from segmentation.segmenter import Segmentation, Segmenter
 
 if TYPE_CHECKING:
+    from common.renet import ReNet
     from segmentation.model import SegmentationModel
-    from segmentation.renet import ReNet
 
 __all__ = ["ReNet", "Segmentation", "SegmentationModel", "Segmenter"]
 
@@ -14,7 +14,7 @@ __all__ = ["ReNet", "Segmentation", "SegmentationModel", "Segmenter"]
 def __getattr__(name: str) -> Any:
     """What needs torch, which is imported when it is asked for."""
     if name == "ReNet":
-        from segmentation.renet import ReNet
+        from common.renet import ReNet
 
         return ReNet
     if name == "SegmentationModel":

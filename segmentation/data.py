@@ -4,7 +4,7 @@ Notation: N images, H x W pixels, K classes.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,6 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from common.distributed import EpochSampler, epochs_trained
 from common.errors import DataError, ImageError, UsageError
 from common.files import Dropped, read_text
 from common.images import FORMATS, IMAGE_SUFFIXES, load_image
@@ -259,15 +258,6 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         pad = [0, 0, crop[1] - width, crop[0] - height]
         image, ids = (v2.functional.crop(tensor, *start, height, width) for tensor in (image, ids))
         return v2.functional.pad(image, pad, fill=mean), v2.functional.pad(ids, pad, fill=self.ignore_label)
-
-
-class DrawSampler(EpochSampler):
-    """Draws of an epoch: position and a seed that no other draw has."""
-
-    def __iter__(self) -> Iterator[Any]:
-        epoch = epochs_trained(self.trainer)
-        for index in super().__iter__():
-            yield index, hash((self.seed, epoch, index)) % 2**63
 
 
 def collate(items: Sequence[tuple[torch.Tensor, torch.Tensor, int]]) -> SceneBatch:

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from common.cli import command_line, sizes_of
+from common.distributed import DrawSampler
 from common.encoder import Encoder, EncoderFlags
 from common.errors import UsageError
 from common.loading import PartsData
@@ -17,7 +18,6 @@ from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
 from segmentation.config import SegmenterConfig
 from segmentation.data import (
-    DrawSampler,
     Scene,
     SceneDataset,
     class_weights,

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
+from common.distributed import DrawSampler
 from common.errors import DataError, UsageError
 from common.images import Preprocess
 from segmentation.data import (
-    DrawSampler,
     Scene,
     SceneDataset,
     class_weights,

@@ -9,7 +9,7 @@ from common.encoder import Encoder
 from common.errors import UsageError
 from segmentation import Segmenter
 from segmentation.config import SegmenterConfig
-from segmentation.model import SegmentationModel, SelfAttention, upsample
+from segmentation.model import SegmentationModel, upsample
 from segmentation.segmenter import classes_at
 from tests.conftest import by_threads
 from tests.segmentation.conftest import CLASSES, tiny_segmenter
@@ -60,13 +60,6 @@ def test_a_cut_encoder_loses_its_layers():
 def test_an_encoder_without_such_a_map_is_refused():
     with pytest.raises(UsageError, match="it cannot be cut at --stride 12"):
         SegmentationModel(Encoder("test_efficientnet"), SegmenterConfig(stride=12), CLASSES, 255)
-
-
-def test_attention_knows_where_a_place_is():
-    torch.manual_seed(0)
-    layer, same = SelfAttention(16).eval(), torch.ones(1, 16, 3, 4)
-    found = layer(same).flatten(2)[0].T
-    assert (torch.cdist(found, found) + torch.eye(12) > 1e-3).all()
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
