@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -245,6 +245,26 @@ class AveragedSystem(TrainingSystem):
     def on_train_batch_end(self, *_: Any) -> None:
         """The mean of weights follows."""
         self.average.update_parameters(self.model)
+
+
+def rated_groups(
+    modules: Sequence[tuple[torch.nn.Module, float]], config: TrainConfig
+) -> list[dict[str, Any]]:
+    """Groups of parameters for `one_cycle`: what is trained of modules, each with its own rate.
+
+    Norms and biases have no decay.
+
+    Args:
+        modules: each with its learning rate relative to that of the flags.
+        config: learning rate and decay.
+    """
+    groups = []
+    for module, rate in modules:
+        for decays in (True, False):
+            chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == decays]
+            decay = config.weight_decay if decays else 0.0
+            groups.append({"params": chosen, "lr": rate * config.learning_rate, "weight_decay": decay})
+    return groups
 
 
 def one_cycle(parameters: Any, config: TrainConfig, trainer: pl.Trainer) -> dict[str, Any]:

@@ -118,7 +118,8 @@ class SyntheticLines:
         line = shrink_and_grow(random, line, kind, drawn, height)
         return distort(random, line, geometric=False), text
 
-    def _fonts_of(self, random: np.random.Generator, kind: Kind) -> list[str]:
+    def fonts_of(self, random: np.random.Generator, kind: Kind) -> list[str]:
+        """Fonts to choose from for a text of that kind."""
         chance = random.random()
         if kind == "scene":
             return self.fonts
@@ -131,7 +132,7 @@ class SyntheticLines:
     def _render(self, random: np.random.Generator, text: str, kind: Kind) -> np.ndarray | None:
         """Ink (H, W) as uint8, tight around the text, or None where nothing was drawn."""
         scene = kind == "scene"
-        fonts = self._fonts_of(random, kind)
+        fonts = self.fonts_of(random, kind)
         font = _font(fonts[random.integers(len(fonts))])
         spacing = float(random.uniform(-2.2, 8)) if random.random() < (0.3 if scene else 0.2) else 0.0
         if scene and random.random() < 0.06:

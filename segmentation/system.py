@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from common.distributed import global_sum
-from common.training import AveragedSystem, TrainConfig, one_cycle
+from common.training import AveragedSystem, TrainConfig, one_cycle, rated_groups
 from segmentation.data import SceneBatch
 from segmentation.metrics import confusion, score_confusion
 from segmentation.model import SegmentationModel, upsample
@@ -57,13 +57,6 @@ class SegmentationSystem(AveragedSystem):
             self.log(name, scores[name])
 
     def configure_optimizers(self) -> Any:
-        """AdamW and one cycle over what is trained; no decay on norms and biases."""
-        groups = []
-        for module, rate in ((self.model.encoder, self.encoder_rate), (self.model.network, 1.0)):
-            for decays in (True, False):
-                chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == decays]
-                decay = self.config.weight_decay if decays else 0.0
-                groups.append(
-                    {"params": chosen, "lr": rate * self.config.learning_rate, "weight_decay": decay}
-                )
-        return one_cycle(groups, self.config, self.trainer)
+        """AdamW and one cycle over what is trained."""
+        modules = ((self.model.encoder, self.encoder_rate), (self.model.network, 1.0))
+        return one_cycle(rated_groups(modules, self.config), self.config, self.trainer)

@@ -1,0 +1,7 @@
+"""Train a finder of the lines of pages."""
+
+from common.cli import run
+from ocr.finder_training import FinderTraining, train
+
+if __name__ == "__main__":
+    run(train, FinderTraining, FinderTraining.__doc__)
