@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
-from common.errors import DataError, ImageError, UsageError
+from common.errors import DataError, UsageError
 from common.files import Dropped, load_json
-from common.images import IMAGE_SUFFIXES
+from common.images import FORMATS, IMAGE_SUFFIXES
 from ocr.drawn_pages import DrawnPages
 from ocr.images import grey
 from ocr.line_maps import LabelledPage, fitted, seen, stacked, target_maps
@@ -48,9 +49,12 @@ def read_pages(folder: Path) -> list[WholePage]:
     dropped, pages = Dropped(), []
     for image in sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
         try:
-            pages.append(WholePage(image, _lines(image.with_suffix(".json"))))
+            with Image.open(image, formats=FORMATS):
+                pages.append(WholePage(image, _lines(image.with_suffix(".json"))))
         except DataError as error:
             dropped.add(str(error), image.name)
+        except Exception:  # decoders meet damage with exceptions of every type
+            dropped.add("damaged picture", image.name)
     summary = f"{folder.name}: {len(pages):,} pages, {sum(len(p.lines) for p in pages):,} lines\n{dropped}"
     if not pages:
         raise DataError(f"{folder}: nothing is left to use\n{summary}")
@@ -62,7 +66,10 @@ def _lines(file: Path) -> np.ndarray:
     """The lines (L, 4, 2) of a page. Raises DataError, whose text is the same for the same fault."""
     if not file.is_file():
         raise DataError("no JSON with its lines beside it")
-    found = load_json(file)
+    try:
+        found = load_json(file)
+    except (DataError, RecursionError):
+        raise DataError("a damaged JSON") from None
     try:
         boxes = [np.asarray(item["box"], np.float32).ravel() for item in found]
         corners = [box[[0, 1, 2, 1, 2, 3, 0, 3]] if len(box) == 4 else box for box in boxes]
@@ -90,7 +97,7 @@ class FinderBatch(NamedTuple):
 Item = tuple[str, LabelledPage]
 
 
-class TrainPages(Dataset[Item | None]):
+class TrainPages(Dataset[Item]):
     """Labelled pages, seen anew each time, and drawn ones.
 
     Args:
@@ -109,24 +116,20 @@ class TrainPages(Dataset[Item | None]):
     def __len__(self) -> int:
         return self.labelled + self.drawn
 
-    def __getitem__(self, draw: tuple[int, int]) -> Item | None:
-        """draw: position and seed -> a page; None, with a message, where an image turns out to be damaged."""
+    def __getitem__(self, draw: tuple[int, int]) -> Item:
+        """draw: position and seed -> a page. Raises ImageError."""
         index, seed = draw
         if index >= self.labelled:
             assert self.drawing is not None
             return "", self.drawing.sample(seed, self.side)
-        try:
-            page = self.pages[index % len(self.pages)].load()
-        except ImageError as error:
-            print(f"  left out {error}", flush=True)
-            return None
+        page = self.pages[index % len(self.pages)].load()
         random = np.random.default_rng(seed)
         low, high = np.log(_SCALES)
         scale = float(np.exp(random.uniform(low, high)))
         return "", seen(photographed(random, page, self.side, paper=True, scale=scale))
 
 
-class ValPages(Dataset[Item | None]):
+class ValPages(Dataset[Item]):
     """Labelled pages as they are, and drawn ones, always the same.
 
     Args:
@@ -145,16 +148,12 @@ class ValPages(Dataset[Item | None]):
     def __len__(self) -> int:
         return len(self.pages) + self.drawn
 
-    def __getitem__(self, index: int) -> Item | None:
-        """A page as the network sees it; None where an image turns out to be damaged."""
+    def __getitem__(self, index: int) -> Item:
+        """A page as the network sees it. Raises ImageError."""
         if index >= len(self.pages):
             assert self.drawing is not None
             return "drawn", _as_seen(self.drawing.sample(self.seed + index, self.side))
-        try:
-            return "labelled", _as_seen(self.pages[index].load())
-        except ImageError as error:
-            print(f"  left out {error}", flush=True)
-            return None
+        return "labelled", _as_seen(self.pages[index].load())
 
 
 def _as_seen(page: LabelledPage) -> LabelledPage:
@@ -162,15 +161,12 @@ def _as_seen(page: LabelledPage) -> LabelledPage:
     return LabelledPage(pixels, page.lines * scale, page.ignored * scale)
 
 
-def collate(items: Sequence[Item | None]) -> FinderBatch | None:
-    """Pages of one size -> a batch with the maps of their lines; None where all were damaged."""
-    good = [item for item in items if item is not None]
-    if not good:
-        return None
-    maps = [target_maps(page) for _, page in good]
+def collate(items: Sequence[Item]) -> FinderBatch:
+    """Pages of one size -> a batch with the maps of their lines."""
+    maps = [target_maps(page) for _, page in items]
     arrays: list[Any] = [np.stack(each) for each in zip(*maps, strict=True)]
     kernels, sizes, counted = (torch.from_numpy(array).float() for array in arrays)
-    pixels = torch.from_numpy(np.stack([page.pixels for _, page in good]))
+    pixels = torch.from_numpy(np.stack([page.pixels for _, page in items]))
     nothing = np.zeros((0, 0), np.uint8)
-    kept = [(part, page._replace(pixels=nothing)) for part, page in good if part]
+    kept = [(part, page._replace(pixels=nothing)) for part, page in items if part]
     return FinderBatch(pixels, kernels, sizes, counted, kept)

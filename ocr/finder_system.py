@@ -62,17 +62,13 @@ class FinderSystem(AveragedSystem):
         self.config, self.encoder_rate = config, encoder_rate
         self._matches: list[tuple[str, Matches]] = []
 
-    def training_step(self, batch: FinderBatch | None, batch_index: int) -> torch.Tensor | None:
-        """Mean loss over the pages of the batch."""
-        if batch is None:
-            return None
+    def training_step(self, batch: FinderBatch, batch_index: int) -> torch.Tensor:
+        """Mean loss over the pages of the batch, however processes share it."""
         total = finder_loss(self.model(batch.pixels), batch.kernels, batch.sizes, batch.counted)
         return self.mean_over_batch(total, float(len(batch.pixels)))
 
-    def validation_step(self, batch: FinderBatch | None, batch_index: int) -> None:
+    def validation_step(self, batch: FinderBatch, batch_index: int) -> None:
         """Find the lines of each page."""
-        if batch is None:
-            return
         values = self.average(batch.pixels).float()
         kernels, sizes = values[:, 0].sigmoid().cpu().numpy(), values[:, 1].cpu().numpy()
         for i, (part, page) in enumerate(batch.pages):

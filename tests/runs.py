@@ -28,6 +28,7 @@ from tests.conftest import (
 )
 from tests.forecasting.conftest import write_series
 from tests.language.conftest import write_text
+from tests.ocr.conftest import write_whole_pages
 from tests.segmentation.conftest import IGNORED, TINY_STRIDED, write_scenes
 from tests.speech.conftest import write_speech
 from tests.translation.conftest import write_pairs
@@ -35,15 +36,15 @@ from tests.video.conftest import write_clips
 from tests.vqa.conftest import write_questions
 
 TASKS = (
-    "captioning", "self_critical", "ocr", "video", "segmentation", "vqa", "forecasting", "language",
-    "translation", "speech",
+    "captioning", "self_critical", "ocr", "line_finder", "video", "segmentation", "vqa", "forecasting",
+    "language", "translation", "speech",
 )  # fmt: skip
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     [
         "tests.runs", "torch.utils.tensorboard", "captioning.training", "forecasting.training",
-        "language.training", "ocr.training", "segmentation.training", "speech.training",
-        "translation.training", "video.training", "vqa.training",
+        "language.training", "ocr.finder_training", "ocr.training", "segmentation.training",
+        "speech.training", "translation.training", "video.training", "vqa.training",
     ]
 )  # fmt: skip
 
@@ -55,12 +56,12 @@ def command(task: str, root: Path) -> list[str]:
     encoder = ("--encoder", TINY_ENCODER, "--encoder-weights", weights, "--image-size", 64, "--dropout", 0,
                "--cache", root / "cache")  # fmt: skip
     write: Any = {"captioning": write_shapes, "self_critical": write_shapes, "ocr": write_lines,
-                  "video": write_clips, "segmentation": write_scenes, "vqa": write_questions,
+                  "line_finder": write_whole_pages, "video": write_clips, "segmentation": write_scenes, "vqa": write_questions,
                   "forecasting": write_series, "language": write_text,
                   "translation": write_pairs, "speech": write_speech}  # fmt: skip
     if not root.exists():
         root.mkdir()
-        write_weights(weights, TINY_STRIDED if task == "segmentation" else TINY_ENCODER)
+        write_weights(weights, TINY_STRIDED if task in ("segmentation", "line_finder") else TINY_ENCODER)
         write[task](data)
         if task == "self_critical":
             tiny_model().save_pretrained(root / "model")
@@ -72,6 +73,8 @@ def command(task: str, root: Path) -> list[str]:
         "captioning": (*encoder, *sizes, "--min-count", 1, "--max-length", 8),
         "self_critical": (*encoder, "--init-from", root / "model", "--self-critical", "--samples", 3),
         "ocr": ("--val-last", "2groups", "--hidden-size", 16, "--layers", 1, "--dropout", 0),
+        "line_finder": ("--encoder", TINY_STRIDED, "--encoder-weights", weights, "--width", 16, "--side", 96,
+                        "--val-last", 2, "--batch-size", 4),
         "video": (*encoder, "--frames", 6, "--hidden-size", 16, "--place-size", 8),
         "segmentation": ("--encoder", TINY_STRIDED, "--encoder-weights", weights, "--stride", 16, "--width",
                          16, "--image-size", 64, 80, "--crop", 64, 64, "--scales", 0.8, 1.25, "--dropout", 0,
