@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from common.errors import UsageError
 from ocr.line_maps import LabelledPage, seen, stacked
 from ocr.page_painting import ground_like_a_photograph, photographed
 from ocr.phrases import Kind
@@ -700,7 +701,13 @@ def _picture(random: np.random.Generator, size: float) -> np.ndarray:
 
 
 def write_pages(pages: DrawnPages, out: Path, count: int, seed: int = 0, side: int = 640) -> None:
-    """A new folder of pages with their lines drawn over them, to look at."""
+    """A new folder of pages with frames around their lines, to look at.
+
+    Raises:
+        UsageError: the folder exists already.
+    """
+    if out.exists():
+        raise UsageError(f"--out {out}: exists already; name another")
     out.mkdir(parents=True)
     for i in range(count):
         page = pages.sample(seed + i, side)

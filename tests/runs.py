@@ -56,9 +56,9 @@ def command(task: str, root: Path) -> list[str]:
     encoder = ("--encoder", TINY_ENCODER, "--encoder-weights", weights, "--image-size", 64, "--dropout", 0,
                "--cache", root / "cache")  # fmt: skip
     write: Any = {"captioning": write_shapes, "self_critical": write_shapes, "ocr": write_lines,
-                  "line_finder": write_whole_pages, "video": write_clips, "segmentation": write_scenes, "vqa": write_questions,
-                  "forecasting": write_series, "language": write_text,
-                  "translation": write_pairs, "speech": write_speech}  # fmt: skip
+                  "line_finder": write_whole_pages, "video": write_clips,
+                  "segmentation": write_scenes, "vqa": write_questions, "forecasting": write_series,
+                  "language": write_text, "translation": write_pairs, "speech": write_speech}  # fmt: skip
     if not root.exists():
         root.mkdir()
         write_weights(weights, TINY_STRIDED if task in ("segmentation", "line_finder") else TINY_ENCODER)
