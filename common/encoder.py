@@ -202,7 +202,9 @@ class Encoder(nn.Module):
             )
         self._levels = [strides.index(stride) for stride in wanted]
         backbone.prune_intermediate_layers(self._levels, prune_norm=True, prune_head=True)
-        return [int(info[level]["num_chs"]) for level in self._levels], wanted
+        channels = [int(info[level]["num_chs"]) for level in self._levels]
+        self.out_channels, self.stride = channels[-1], coarsest
+        return channels, wanted
 
     def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """images (N, 3, H, W) -> the maps that `cut` named, finest first, [(N, C_i, H / s_i, W / s_i)]."""

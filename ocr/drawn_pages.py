@@ -172,7 +172,7 @@ class _Sheet:
 
     def place_for(self, width: float, height: float) -> tuple[int, int] | None:
         """A free place of that size, if one is found soon."""
-        for _ in range(8):
+        for _ in range(8 if width <= self.width and height <= self.height else 0):
             x, y = self.number(0, self.width - width), self.number(0, self.height - height)
             if self.is_free(x, y, x + width, y + height):
                 return int(x), int(y)

@@ -148,8 +148,9 @@ class ValPages(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.pages) + self.drawn
 
-    def __getitem__(self, index: int) -> Item:
-        """A page as the network sees it. Raises ImageError."""
+    def __getitem__(self, draw: tuple[int, int]) -> Item:
+        """draw: position and a seed that is not used -> a page as the network sees it. Raises ImageError."""
+        index, _ = draw
         if index >= len(self.pages):
             assert self.drawing is not None
             return "drawn", _as_seen(self.drawing.sample(self.seed + index, self.side))

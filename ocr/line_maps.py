@@ -21,9 +21,8 @@ AREA = 1_250_000
 _LEAST_SIDE = 5.0  # pixels: smaller text cannot be read and counts for nothing in training
 _LEAST_SEEN = 0.3  # of a line's area: what is cut off further at the rim counts for nothing either
 _BITS = 4  # of the fractions of the corners that are filled
-_FILLED = 0.3  # places by which `cv2.fillConvexPoly` goes beyond a corner
-_LONG = 3.0  # times as long as high: such lines tell in which direction the page is read
-_SHORT = 1.8  # below this, a box may be a character or two, higher than wide
+_FILLED = 0.7  # places by which `cv2.fillConvexPoly` goes beyond a side, as measured
+_LONG = 3.0  # times as long as high: such a box is a line, a shorter one may be a letter, higher than wide
 
 
 class LabelledPage(NamedTuple):
@@ -178,7 +177,7 @@ def _read_along(boxes: list[tuple[tuple[float, float], tuple[float, float], floa
     found = []
     for box in boxes:
         _, (wide, high), angle = box
-        direction = usual if wide < _SHORT * high else math.radians(angle)
+        direction = usual if wide <= _LONG * high else math.radians(angle)
         along = np.array([math.cos(direction), math.sin(direction)])
         if along[0] < -0.2 or (abs(along[0]) <= 0.2 and along[1] < 0):
             along = -along

@@ -6,7 +6,9 @@ Notation: H x W pixels, grey uint8.
 import cv2
 import numpy as np
 
-from ocr.line_maps import LabelledPage
+from ocr.line_maps import LabelledPage, stacked
+
+_LEAST_CONTRAST = 20  # grey levels: text with less of them counts for nothing
 
 
 def ground_like_a_photograph(random: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -51,6 +53,8 @@ def photographed(
 ) -> LabelledPage:
     """What of a page is seen through a camera or scanner, `side` x `side`; lines may reach beyond the rim.
 
+    Lines that can hardly be seen are ignored.
+
     Args:
         random: the only source of randomness.
         page: as drawn or scanned.
@@ -74,7 +78,16 @@ def photographed(
     pixels = cv2.warpPerspective(
         page.pixels, matrix, (side, side), ground, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT
     )
-    return LabelledPage(_degraded(random, pixels, paper), lines, ignored)
+    pixels = _lit(random, pixels, paper)
+    clear = np.array([_contrast(pixels, line) >= _LEAST_CONTRAST for line in lines], bool)
+    ignored = stacked([*ignored, *lines[~clear]])
+    return LabelledPage(_sensed(random, pixels, paper), lines[clear], ignored)
+
+
+def _contrast(pixels: np.ndarray, line: np.ndarray) -> int:
+    """Between the darkest and the lightest pixel around a line; of one beyond the rim, all there is."""
+    (x0, y0), (x1, y1) = line.min(axis=0).clip(0).astype(int), line.max(axis=0).clip(0).astype(int) + 1
+    return int(np.ptp(pixels[y0:y1, x0:x1])) if x0 < pixels.shape[1] and y0 < pixels.shape[0] else 255
 
 
 def _view(random: np.random.Generator, width: int, height: int, side: int, scale: float) -> np.ndarray:
@@ -102,7 +115,8 @@ def _moved(lines: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.asarray(moved, np.float32).reshape(-1, 4, 2)
 
 
-def _degraded(random: np.random.Generator, pixels: np.ndarray, paper: bool) -> np.ndarray:
+def _lit(random: np.random.Generator, pixels: np.ndarray, paper: bool) -> np.ndarray:
+    """In another light."""
     size = pixels.shape
     if random.random() < 0.25:  # shadow
         shade = _levels(random, size, 110 * random.random(), 255)
@@ -112,6 +126,18 @@ def _degraded(random: np.random.Generator, pixels: np.ndarray, paper: bool) -> n
     if paper and random.random() < 0.15:  # faded thermal paper
         share = random.uniform(0.2, 0.7)
         pixels = cv2.addWeighted(pixels, share, np.full_like(pixels, np.median(pixels)), 1 - share, 0)
+    if random.random() < 0.3:
+        gain, offset = random.uniform(0.6, 1.3), random.uniform(-40, 40)
+        table = np.clip((np.arange(256) - 128) * gain + 128 + offset, 0, 255).astype(np.uint8)
+        pixels = cv2.LUT(pixels, table)
+    return 255 - pixels if random.random() < 0.08 else pixels
+
+
+def _sensed(random: np.random.Generator, pixels: np.ndarray, paper: bool) -> np.ndarray:
+    """As a sensor sees it and a file keeps it."""
+    size = pixels.shape
+    if paper and random.random() < 0.12:  # fax, copy in black and white
+        return _black_and_white(random, pixels)
     if random.random() < 0.15:
         few = random.uniform(0.5, 0.9)
         small = cv2.resize(pixels, None, fx=few, fy=few, interpolation=cv2.INTER_AREA)
@@ -121,17 +147,19 @@ def _degraded(random: np.random.Generator, pixels: np.ndarray, paper: bool) -> n
     elif random.random() < 0.06:  # the camera moved
         length = (int(random.integers(3, 7)), 1)
         pixels = cv2.blur(pixels, length if random.random() < 0.5 else length[::-1])
-    if random.random() < 0.3:
-        gain, offset = random.uniform(0.6, 1.3), random.uniform(-40, 40)
-        table = np.clip((np.arange(256) - 128) * gain + 128 + offset, 0, 255).astype(np.uint8)
-        pixels = cv2.LUT(pixels, table)
     if random.random() < 0.35:
         noise = random.standard_normal(size, dtype=np.float32) * np.float32(random.uniform(2, 20))
         pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
-    if paper and random.random() < 0.12:  # fax, copy in black and white
-        level = float(np.median(pixels)) - random.uniform(25, 90)
-        pixels = np.where(pixels > level, 255, 0).astype(np.uint8)
     if random.random() < 0.4:
         quality = [int(cv2.IMWRITE_JPEG_QUALITY), int(random.integers(20, 90))]
         pixels = cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_GRAYSCALE)
-    return 255 - pixels if random.random() < 0.08 else pixels
+    return pixels
+
+
+def _black_and_white(random: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
+    """By a level that follows the ground, between it and the ink."""
+    coarse = cv2.resize(pixels, None, fx=1 / 24, fy=1 / 24, interpolation=cv2.INTER_AREA)
+    ground = cv2.resize(coarse, pixels.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    over = ground.astype(np.int16) - pixels
+    far = max(np.percentile(over[::4, ::4], [1, 99]), key=abs)  # the ink may be the lighter one
+    return np.where(over > random.uniform(0.3, 0.6) * far, 0, 255).astype(np.uint8)
