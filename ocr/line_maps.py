@@ -5,6 +5,7 @@ box, (4, 2): x and y in pixels, clockwise from the upper left as it is read. A k
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -101,7 +102,8 @@ def seen(page: LabelledPage) -> LabelledPage:
     """The page with its lines cut off at its rim; what is too small or mostly cut off is ignored."""
     height, width = page.pixels.shape
     size = np.array([width, height], np.float32)
-    lines, ignored = [], [*page.ignored]
+    lines: list[np.ndarray] = []
+    ignored = [*page.ignored]
     rim = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     shorter = sides(page.lines).min(axis=1)
     for line, side in zip(page.lines, shorter, strict=True):
@@ -123,7 +125,7 @@ def stacked(lines: list[np.ndarray]) -> np.ndarray:
     return np.array(lines, np.float32).reshape(-1, 4, 2)
 
 
-def _directed(box: tuple[tuple[float, float], tuple[float, float], float], along: np.ndarray) -> np.ndarray:
+def _directed(box: tuple[Sequence[float], Sequence[float], float], along: np.ndarray) -> np.ndarray:
     """The corners (4, 2) of OpenCV's rotated box, clockwise; the first edge points about `along`."""
     corners = np.asarray(cv2.boxPoints(box), np.float32)
     edges = np.roll(corners, -1, axis=0) - corners

@@ -17,24 +17,24 @@ def ground_like_a_photograph(random: np.random.Generator, height: int, width: in
     pixels = _levels(random, (height, width), 0, 255)
     for coarse in (8, 2):
         size = (max(2, width // coarse), max(2, height // coarse))
-        grain = random.integers(0, 256, size[::-1], dtype=np.uint8)
-        grain = cv2.resize(grain, (width, height), interpolation=cv2.INTER_LINEAR)
+        coarse_grain = random.integers(0, 256, size[::-1], dtype=np.uint8)
+        grain = cv2.resize(coarse_grain, (width, height), interpolation=cv2.INTER_LINEAR)
         share = float(random.uniform(0, 0.35))
-        pixels = cv2.addWeighted(pixels, 1 - share, grain, share, 0)
+        pixels = np.asarray(cv2.addWeighted(pixels, 1 - share, grain, share, 0), np.uint8)
     for _ in range(int(random.integers(0, 14))):
         x, y = int(random.integers(width)), int(random.integers(height))
-        level, size = int(random.integers(256)), max(2, int(width * random.uniform(0.02, 0.35)))
+        level, reach = int(random.integers(256)), max(2, int(width * random.uniform(0.02, 0.35)))
         shape = int(random.integers(4))
         if shape == 0:
-            cv2.circle(pixels, (x, y), size, level, -1, cv2.LINE_AA)
+            cv2.circle(pixels, (x, y), reach, level, -1, cv2.LINE_AA)
         elif shape == 1:
-            cv2.rectangle(pixels, (x, y), (x + size, y + int(size * random.uniform(0.2, 3))), level, -1)
+            cv2.rectangle(pixels, (x, y), (x + reach, y + int(reach * random.uniform(0.2, 3))), level, -1)
         elif shape == 2:
             end = int(random.integers(width)), int(random.integers(height))
             cv2.line(pixels, (x, y), end, level, int(random.integers(1, 12)), cv2.LINE_AA)
         else:
             pitch = int(random.integers(4, 24))
-            part = pixels[y : y + size, x : x + size]
+            part = pixels[y : y + reach, x : x + reach]
             stripes = (np.arange(part.shape[1]) // pitch % 2 * random.integers(20, 90)).astype(np.uint8)
             part[:] = cv2.subtract(part, np.broadcast_to(stripes, part.shape).copy()) if part.size else part
     return pixels
@@ -152,7 +152,7 @@ def _sensed(random: np.random.Generator, pixels: np.ndarray, paper: bool) -> np.
         pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
     if random.random() < 0.4:
         quality = [int(cv2.IMWRITE_JPEG_QUALITY), int(random.integers(20, 90))]
-        pixels = cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_GRAYSCALE)
+        return np.asarray(cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_GRAYSCALE))
     return pixels
 
 
