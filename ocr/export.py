@@ -1,7 +1,8 @@
-"""What of a recognizer becomes a graph."""
+"""What of a recognizer and of a finder of lines becomes a graph."""
 
 import numpy as np
 import torch
+from torch import nn
 
 from common.ctc_on_torch import Reading
 from common.export import Traced
