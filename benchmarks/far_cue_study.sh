@@ -7,7 +7,8 @@
 runs=$1 seeds=${2:-"0 1"}
 source "$(dirname "$0")/study.sh"
 
-[ -d "$runs/far_cue" ] || python benchmarks/make_far_cue.py --out "$runs/far_cue" --train 200
+[ -d "$runs/far_cue" ] ||
+    python scripts/draw_shapes.py --task segmentation --out "$runs/far_cue" --train 200 --val 100
 for seed in $seeds; do
     for context in none renet conv attention; do
         row segmentation "$runs/far_cue" "far_${context}_seed$seed" "$seed" --stride 8 --context "$context" \

@@ -1,11 +1,11 @@
-"""Draw a data set of coloured shapes, to see whether a training learns what it should: no photos needed.
+"""Draw a data set, to see whether a training learns what it should: no photos needed.
 
     python scripts/draw_shapes.py --task vqa --out shapes_vqa
     python scripts/draw_shapes.py --task segmentation --out shapes_segmentation
 
-`vqa`: how many, which colour, which form, what in it, in VQA v2's format; each question stands as often
-with each of its answers, so that the question alone says nothing. `segmentation`: a ground whose class is
-told only by a lamp at the other end of the picture, and shapes on it.
+`vqa`: coloured shapes in VQA v2's format: how many, which colour, which form, what in it; each question
+stands as often with each of its answers, so that the question alone says nothing. `segmentation`: a texture
+whose class is told only by a patch at the other end of the image.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def main(config: Config) -> None:
         counts = write_questions(config.out, config.train, config.val, config.seed)
         print(", ".join(f"{name}: {count:,} questions" for name, count in counts.items()))
     else:
-        from segmentation.shapes import write_scenes
+        from segmentation.far_cue import write_scenes
 
         write_scenes(config.out, config.train, config.val, config.seed)
     print(f"written: {config.out}")

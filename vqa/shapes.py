@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from common.errors import UsageError
-from common.shapes import COLOURS, FORMS, box_in, draw_shape, grey_ground
 from vqa.data import IMAGE_TEMPLATE
 
+COLOURS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (50, 80, 220), "yellow": (235, 215, 50)}
+FORMS = ("circle", "square", "triangle")
 SIDE, GRID = 224, 3
 MOST = 2
 """Shapes of a form in a picture: none to so many, each as likely."""
-_SIZES = (0.5, 0.85)
+_SIZES = (0.5, 0.85)  # of the shapes, relative to a cell of the grid
 MARKS = ("cross", "dot", "nothing")
 """What lies in a shape, black."""
 
@@ -106,21 +107,28 @@ def draw_shapes(random: np.random.Generator) -> list[Shape]:
 
 
 def picture(random: np.random.Generator, shapes: list[Shape]) -> Image.Image:
-    """`SIDE` by `SIDE` pixels."""
-    image = grey_ground(random, SIDE, SIDE)
+    """`SIDE` by `SIDE` pixels, on a noisy grey of its own."""
+    grey = random.uniform(120, 190) + random.normal(0, 8, (SIDE, SIDE, 1))
+    pixels = grey + random.normal(0, 4, (SIDE, SIDE, 3))
+    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    draw, cell = ImageDraw.Draw(image), SIDE // GRID
     for shape in shapes:
-        box = box_in(random, *shape.cell, SIDE // GRID, _SIZES)
-        draw_shape(image, shape.form, box, COLOURS[shape.colour])
-        _draw_mark(image, shape, box)
+        side = int(cell * random.uniform(*_SIZES))
+        left, top = (int(cell * at + random.uniform(1, cell - side - 1)) for at in shape.cell)
+        _draw_shape(draw, shape, left, top, side)
     return image
 
 
-def _draw_mark(image: Image.Image, shape: Shape, box: tuple[int, int, int, int]) -> None:
-    left, top, right, bottom = box
-    x, y, reach = (left + right) / 2, (top + bottom) / 2, (right - left) / 6
-    if shape.form == "triangle":
+def _draw_shape(draw: ImageDraw.ImageDraw, shape: Shape, left: int, top: int, side: int) -> None:
+    right, bottom, fill = left + side, top + side, COLOURS[shape.colour]
+    x, y, reach = left + side / 2, top + side / 2, side / 6
+    if shape.form == "circle":
+        draw.ellipse((left, top, right, bottom), fill=fill)
+    elif shape.form == "square":
+        draw.rectangle((left, top, right, bottom), fill=fill)
+    else:
+        draw.polygon([(x, top), (right, bottom), (left, bottom)], fill=fill)
         y += reach
-    draw = ImageDraw.Draw(image)
     if shape.mark == "dot":
         draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=(0, 0, 0))
     elif shape.mark == "cross":

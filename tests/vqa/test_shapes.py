@@ -3,11 +3,19 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from common.shapes import COLOURS, FORMS, draw_shape
 from vqa.data import read_questions
-from vqa.shapes import MARKS, Shape, balanced, draw_shapes, picture, questions_about, write_questions
+from vqa.shapes import (
+    COLOURS,
+    FORMS,
+    MARKS,
+    Shape,
+    balanced,
+    draw_shapes,
+    picture,
+    questions_about,
+    write_questions,
+)
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +96,6 @@ def test_shapes_are_seen_where_they_are():
             assert filled == pytest.approx(
                 {"square": 1, "circle": np.pi / 4, "triangle": 0.5}[shape.form], abs=0.08
             )
-
-
-def test_a_ring_has_a_hole():
-    image = Image.new("L", (40, 40), 0)
-    draw_shape(image, "circle", (0, 0, 39, 39), 7, hole=0.5)
-    pixels = np.asarray(image)
-    assert (pixels[20, 2], pixels[20, 20], pixels[0, 0]) == (7, 0, 0)
 
 
 def test_balancing_keeps_as_many_as_it_can():
