@@ -30,16 +30,23 @@ GRAPH_FORMAT = 1
 _threads = 0  # 0 leaves it to `threads`
 _EXPORT = "visionrnn export MODEL --out DIR makes them anew"
 
+_FAR_BELOW, _PATIENCE = 4, 16  # how many times smaller inputs must be, and for how many calls
+
 
 class Graph:
     """One graph, ready to run; threads may share it.
+
+    OpenVINO keeps the memory that the largest input took. It is given back after some inputs that are much
+    smaller, so that one huge image does not stay with a service for good.
 
     Args:
         compiled: by OpenVINO.
     """
 
     def __init__(self, compiled: "openvino.CompiledModel") -> None:
+        self._compiled = compiled
         self._request = compiled.create_infer_request()
+        self._largest = self._smaller = 0  # bytes of the inputs that memory is kept for, calls far below
         self._free = threading.Lock()  # a request belongs to one thread at a time
         self._outputs = len(compiled.outputs)
 
@@ -47,7 +54,14 @@ class Graph:
         """Arrays, C-contiguous or copied -> the outputs, each an array of its own."""
         with self._free:
             self._request.infer(inputs, share_inputs=True)
-            return [self._request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
+            outputs = [self._request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
+            size = sum(array.nbytes for array in inputs)
+            self._largest = max(self._largest, size)
+            self._smaller = self._smaller + 1 if _FAR_BELOW * size < self._largest else 0
+            if self._smaller >= _PATIENCE:
+                self._compiled.release_memory()
+                self._largest, self._smaller = size, 0
+            return outputs
 
 
 class GraphEncoder(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from captioning import Captioner
-from common.engine import GraphModel
+from common.engine import Graph, GraphModel
 from common.errors import ModelError, VisionWarning
 from common.export import export
 from forecasting import Forecaster
@@ -137,3 +137,43 @@ def test_numbers_of_weights_are_whole(exported):
     facts = json.loads((exported("vqa")[0] / "config.json").read_text())["graphs"]
     assert facts["parameters"] == sum(p.numel() for p in tiny_answerer().parameters())
     assert np.prod(facts["grid"]) > 0
+
+
+class _Counted:
+    """What `Graph` uses of a compiled model; counts how often memory was given back."""
+
+    outputs = (None,)
+
+    def __init__(self):
+        self.released = 0
+
+    def create_infer_request(self):
+        return self
+
+    def infer(self, inputs, share_inputs):
+        self.data = inputs[0] * 2
+
+    def get_output_tensor(self, _):
+        return self
+
+    def release_memory(self):
+        self.released += 1
+
+
+def test_the_memory_of_a_huge_input_is_given_back_after_smaller_ones():
+    compiled = _Counted()
+    graph, small = Graph(compiled), np.ones(10, np.float32)
+    for _ in range(50):
+        graph(small)
+    graph(np.ones(1000, np.float32))
+    for _ in range(15):
+        graph(small)
+    graph(np.ones(300, np.float32))  # large ones still come
+    for _ in range(15):
+        graph(small)
+    assert not compiled.released
+    np.testing.assert_array_equal(graph(small)[0], 2 * small)
+    assert compiled.released == 1
+    for _ in range(50):
+        graph(small)
+    assert compiled.released == 1
