@@ -235,3 +235,11 @@ def by_threads(function: Callable[[Any], Any], items: Sequence[Any], rounds: int
     alone = [function(item) for item in work]
     with ThreadPoolExecutor(4) as pool:
         return alone, list(pool.map(function, work))
+
+
+def on_both_engines(kind: Any, model: Any, folder: Path) -> tuple[Any, Any]:
+    """What users call, of a model that is saved and exported to a folder: on the engine, and on torch."""
+    model.save_pretrained(folder)
+    export(type(model), folder)
+    engine, on_torch = (kind.from_pretrained(folder, "cpu", "fp32", engine=e) for e in ("graph", "torch"))
+    return engine, on_torch

@@ -1,5 +1,6 @@
 """What holds for the graphs of every task."""
 
+import hashlib
 import json
 import shutil
 import warnings
@@ -12,6 +13,7 @@ from captioning import Captioner
 from common.engine import Graph, GraphModel
 from common.errors import ModelError, VisionWarning
 from common.export import export
+from common.model_folder import read_config
 from forecasting import Forecaster
 from forecasting.config import ForecastConfig, Scaler
 from forecasting.model import ForecastModel
@@ -177,3 +179,15 @@ def test_the_memory_of_a_huge_input_is_given_back_after_smaller_ones():
     for _ in range(50):
         graph(small)
     assert compiled.released == 1
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [f for kind, _ in TASKS.values() for f in kind.graph_class.bundled().values()],
+    ids=lambda f: f.name,
+)
+def test_models_that_come_along_have_their_graphs(folder):
+    config = read_config(folder)
+    assert "graphs" in config, f"visionrnn export {folder} makes them anew"
+    for name, digest in config["graphs"]["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest

@@ -9,7 +9,7 @@ from forecasting.config import ForecastConfig, Scaler
 from forecasting.evaluation import rows_until, scores
 from forecasting.forecaster import Forecaster
 from forecasting.model import ForecastModel, linear_base
-from tests.conftest import by_threads
+from tests.conftest import by_threads, on_both_engines
 
 CELLS = pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 
@@ -154,3 +154,14 @@ def test_threads_that_share_a_forecaster_forecast_what_one_does():
     values = np.stack([wave(), wave()[::-1]], 1)
     alone, together = by_threads(lambda origin: forecaster.backtest(values, [origin]), range(20, 60), 3)
     assert all(np.allclose(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@CELLS
+@pytest.mark.parametrize("changes", [{}, {"quantiles": (0.1, 0.5, 0.9), "bidirectional": True, "layers": 2}])
+def test_the_engine_forecasts_what_torch_forecasts(tmp_path, cell, changes):
+    made = model(cell=cell, **changes)
+    torch.nn.init.normal_(made.output.weight)
+    engine, on_torch = on_both_engines(Forecaster, made, tmp_path)
+    values = np.random.default_rng(0).normal(size=(60, 2))
+    found, expected = (each.backtest(values, [12, 30, 60]) for each in (engine, on_torch))
+    np.testing.assert_allclose(found, expected, atol=1e-3)

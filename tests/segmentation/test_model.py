@@ -11,7 +11,7 @@ from segmentation import Segmenter
 from segmentation.config import SegmenterConfig
 from segmentation.model import SegmentationModel, upsample
 from segmentation.segmenter import classes_at
-from tests.conftest import by_threads
+from tests.conftest import by_threads, on_both_engines
 from tests.segmentation.conftest import CLASSES, tiny_segmenter
 
 CONTEXTS = ["renet", "none", "conv", "attention"]
@@ -163,3 +163,15 @@ def test_views_of_an_image_decide_together():
     ]
     expected = sum(logits.softmax(dim=1) for logits in probabilities).argmax(dim=1)
     assert (several == expected.numpy()).mean() > 0.99
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_pixels_by_the_engine_are_those_of_torch_at_any_size(tmp_path, context):
+    engine, on_torch = on_both_engines(Segmenter, tiny_segmenter(context), tmp_path)
+    random = np.random.default_rng(0)
+    for width, height in ((80, 64), (1, 1), (300, 40), (33, 57), (7, 200)):
+        scene = Image.fromarray(random.integers(0, 255, (height, width, 3), np.uint8))
+        found, expected = (segmenter.segment(scene) for segmenter in (engine, on_torch))
+        assert found.labels.shape == (height, width)
+        assert (found.labels == expected.labels).mean() > 0.998
+        assert found.classes == expected.classes

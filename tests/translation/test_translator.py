@@ -5,8 +5,8 @@ import pytest
 import sacrebleu
 
 from common.errors import UsageError, VisionWarning
-from tests.conftest import by_threads
-from tests.translation.conftest import sentence_pairs, tiny_translator
+from tests.conftest import by_threads, on_both_engines
+from tests.translation.conftest import learn, sentence_pairs, tiny_translator
 from translation import Translator
 from translation.metrics import bleu, by_length, scores
 from translation.translator import _words
@@ -159,3 +159,23 @@ def test_threads_that_share_a_translator_say_what_one_says(translator):
     for expected, found in zip(alone, together, strict=True):
         assert [t.text for t in found] == [t.text for t in expected]
         assert [t.log_prob for t in found] == pytest.approx([t.log_prob for t in expected], abs=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize(
+    "sizes", [{"attention": "dot"}, {"attention": "additive", "input_feeding": True}, {"attention": "none"}]
+)
+def test_the_engine_says_what_torch_says(tmp_path, cell, sizes):
+    model = tiny_translator(PAIRS, cell=cell, **sizes)
+    learn(model, PAIRS, 20)
+    engine, on_torch = on_both_engines(Translator, model, tmp_path)
+    sources = [pair.source for pair in PAIRS[:8]]
+    for found, expected in zip(engine.translate(sources), on_torch.translate(sources), strict=True):
+        assert (found.text, found.tokens) == (expected.text, expected.tokens)
+        assert found.log_prob == pytest.approx(expected.log_prob, abs=1e-3)
+    if sizes["attention"] != "none":
+        maps = [each.attention(sources[0], PAIRS[0].target)[2] for each in (engine, on_torch)]
+        np.testing.assert_allclose(*maps, atol=1e-4)
+    twice = Translator.from_pretrained([tmp_path, tmp_path], "cpu", "fp32")
+    assert twice.translate(sources[:1])[0].text == engine.translate(sources[:1])[0].text
+    assert twice.parameters == 2 * engine.parameters

@@ -7,12 +7,12 @@ from torch.nn import functional as F
 
 from common.errors import UsageError
 from common.training import TrainConfig
-from tests.conftest import by_threads
+from tests.conftest import by_threads, on_both_engines
 from tests.video.conftest import moving_square, tiny_classifier, write_video
 from video.classifier import ActionClassifier
 from video.config import ClipConfig
 from video.data import ClipBatch, drop_frames, sample, shuffle_frames, warped
-from video.model import ClipNetwork, ConvLSTM
+from video.model import ClipNetwork, ConvLSTM, VideoModel
 from video.system import VideoSystem
 
 HEADS = ["mean", "rnn", "lstm", "gru", "convlstm"]
@@ -170,7 +170,6 @@ def test_training_warps_and_drops_what_it_is_told(monkeypatch):
 
 
 def test_save_and_load(tmp_path):
-    from video.model import VideoModel
 
     model = tiny_classifier()
     model.save_pretrained(tmp_path)
@@ -201,3 +200,22 @@ def test_threads_that_share_a_classifier_name_what_one_names(tmp_path):
         assert found.probability == pytest.approx(expected.probability, abs=1e-5)
     windows = by_threads(lambda clip: [w.probabilities for w in classifier.watch(clip, window=0.3)], clips)
     assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(*windows, strict=True))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [*({"head": head} for head in HEADS), {"places": "mean"}, {"fusion": "early", "bidirectional": False}],
+)
+def test_the_engine_names_what_torch_names(tmp_path, sizes):
+    engine, on_torch = on_both_engines(ActionClassifier, tiny_classifier(**sizes), tmp_path)
+    paths = [
+        write_video(tmp_path / f"{count}.mp4", moving_square("left", count), rate=10) for count in (1, 5, 40)
+    ]
+    for found, expected in zip(engine.classify_each(paths), on_torch.classify_each(paths), strict=True):
+        assert found.num_frames == expected.num_frames
+        assert dict(found.top) == pytest.approx(dict(expected.top), abs=0.02)  # their resizes round otherwise
+    windows = [list(classifier.watch(paths[2], window=1.0)) for classifier in (engine, on_torch)]
+    assert len(windows[0]) == len(windows[1]) > 3
+    for one, other in zip(*windows, strict=True):
+        assert (one.start, one.end) == (other.start, other.end)
+        assert one.probabilities == pytest.approx(other.probabilities, abs=0.02)

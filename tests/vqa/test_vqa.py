@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,7 +8,7 @@ from torch.nn import functional as F
 from common.errors import DataError, ImageError, UsageError
 from common.search import reorder
 from common.text import pad
-from tests.conftest import by_threads, shape_picture
+from tests.conftest import by_threads, on_both_engines, shape_picture
 from tests.vqa.conftest import tiny_answerer, write_questions
 from vqa import Answerer
 from vqa.data import Question, majority, most_frequent_answers, read_questions
@@ -327,3 +328,21 @@ def test_threads_that_share_an_answerer_answer_what_one_answers():
     for expected, found in zip(alone, together, strict=True):
         assert found.text == expected.text
         assert found.probability == pytest.approx(expected.probability, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"), [*((kind, "lstm") for kind in KINDS), ("san", "gru"), ("san", "rnn")]
+)
+def test_the_engine_answers_what_torch_answers(tmp_path, kind, cell):
+    engine, on_torch = on_both_engines(Answerer, tiny_answerer(kind, cell), tmp_path)
+    picture, asked = shape_picture("red", "square"), ["what color is the shape", "which", "is the shape what"]
+    for found, expected in zip(
+        engine.answer_each(picture, asked), on_torch.answer_each(picture, asked), strict=True
+    ):
+        assert dict(found.top) == pytest.approx(dict(expected.top), abs=1e-4)
+        np.testing.assert_allclose(found.attention, expected.attention, atol=1e-4)
+    pixels = np.stack([engine.model.encoder.preprocess(shape_picture(c, "circle")) for c in ("red", "blue")])
+    memory = engine.network.join([engine.remember(pixels[:1]), engine.remember(pixels[1:])])
+    words = [["what", "color"], ["which"], ["what", "color"]]
+    rows = engine.answer_rows(reorder(memory, [1, 0, 1]), words)
+    assert rows[0].top == rows[2].top
