@@ -105,7 +105,7 @@ def segment(file: Path, options: Options) -> Values:
         "image": url(image),
         "overlay": url(Image.fromarray(colours[found.labels]), "PNG"),
         "classes": [
-            {"name": name, "share": round(share, 4), "colour": colours[found.classes.index(name)].tolist()}
+            {"name": name, "share": round(share, 7), "colour": colours[found.classes.index(name)].tolist()}
             for name, share in found.shares.items()
         ],
     }
