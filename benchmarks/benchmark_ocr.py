@@ -7,6 +7,8 @@
 - `lines_per_second_beam`: the same as read by default, by beam search with the language model.
 - `over_tesseract`: the same lines by `tesseract LIST out --psm 7` on one thread, in one process; its time
   over ours (greedy), pair by pair. Bar: 3.
+- `pages_over_ink`: pages with the bundled finder of lines over pages whose lines are found by their ink alone,
+  in pages a second. Bar: 0.5.
 - `page_memory_gib`: the highest memory of a process that reads a page of 3000 x 4000 pixels, over what it
   had after the imports and the loading of the model. Bar: below 1.
 """
@@ -137,6 +139,10 @@ def main(config: Config) -> None:
         searched = ratios(lambda: None, lambda: reader.read_lines(paths), config.repeats)
         result["lines_per_second_beam"] = round(len(paths) / searched["seconds"], 1)
         page = make_page(folder, paths)
+        by_ink = TextReader.from_pretrained(config.model, finder="none")
+        result["pages_over_ink"] = ratios(
+            lambda: by_ink.read(page), lambda: reader.read(page), config.repeats
+        )
         done = subprocess.run(
             [sys.executable, "-c", PAGE, config.model, str(page)], check=True, capture_output=True, text=True
         )

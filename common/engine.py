@@ -109,7 +109,7 @@ class GraphModel:
     @classmethod
     def bundled(cls) -> dict[str, Path]:
         """Name -> folder of the bundled models of this task."""
-        return bundled_models(str(sys.modules[cls.__module__].__file__))
+        return bundled_models(str(sys.modules[cls.__module__].__file__), cls.task)
 
 
 def load_graphs(

@@ -40,10 +40,13 @@ class _Reference:
     fingerprint: str
 
 
-def bundled_models(package_file: str) -> dict[str, Path]:
-    """Name -> folder of the bundled models of a task, by the file of one of its modules."""
-    folder = Path(package_file).parent / "pretrained"
-    return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{CONFIG}"))}
+def bundled_models(package_file: str, task: str = "") -> dict[str, Path]:
+    """Name -> folder of the bundled models for a task, or for all, by the file of one of their modules."""
+    found = sorted((Path(package_file).parent / "pretrained").glob(f"*/{CONFIG}"))
+    tasks = [json.loads(path.read_text(encoding="utf-8"))["task"] for path in found]
+    return {
+        path.parent.name: path.parent for path, own in zip(found, tasks, strict=True) if own == (task or own)
+    }
 
 
 def find_folder(name: str | Path, bundled: Mapping[str, Path], **hub: Any) -> Path:

@@ -79,7 +79,7 @@ class PretrainedModel(nn.Module, PyTorchModelHubMixin, library_name="visionrnn")
     @classmethod
     def bundled(cls) -> dict[str, Path]:
         """Name -> folder of the bundled models of this task."""
-        return bundled_models(str(sys.modules[cls.__module__].__file__))
+        return bundled_models(str(sys.modules[cls.__module__].__file__), cls.task)
 
     @classmethod
     def from_pretrained(cls: type[M], pretrained_model_name_or_path: str | Path, **hub: Any) -> M:

@@ -4,6 +4,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
@@ -17,6 +18,7 @@ from common.images import IMAGE_SUFFIXES, ImageSource, blamed_on
 from common.ngrams import CharacterNgrams, LanguageModel
 from common.scale import ScaleFlags, run_on_ray
 from ocr.documents import open_pages
+from ocr.found import AUTO, NONE
 from ocr.hocr import HEAD, TAIL, page_element
 from ocr.phrases import read_words
 from ocr.reader import BEAM_SIZE, Page, TextReader, Word
@@ -42,6 +44,8 @@ class Config(ScaleFlags):
     """Each image is one line or word, not a page."""
     model: str = "english"
     """A bundled model, a model or run folder, or hub:user/name."""
+    finder: str = AUTO
+    """Model that finds the lines of pages: auto (the bundled one), none (their ink alone), or a name."""
     beam_size: int = BEAM_SIZE
     """Texts kept by the beam search, which the model's language model of characters guides; 1 is greedy
     decoding: faster, less often right."""
@@ -149,7 +153,8 @@ def main(config: Config) -> int:
 
 def load(config: Config) -> tuple[TextReader, LanguageModel | None]:
     """The reader of the flags, and the language model if it is not the reader's own."""
-    reader = loaded(TextReader.from_pretrained, config)
+    finder = NONE if config.line else config.finder
+    reader = loaded(partial(TextReader.from_pretrained, finder=finder), config)
     if config.words is None:
         return reader, None
     charset, base = reader.model.charset, reader.model.language_model

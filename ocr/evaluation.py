@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from common.engine import limit_threads
 from common.errors import DataError, ImageError, UsageError
 from common.evaluation import ReportFlags, left_out, show, write_report
 from common.files import check_folder, load_json
+from ocr.found import AUTO, NONE
 from ocr.labels import LABELS, LmdbRecord, TextLine, read_lines
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.reader import BEAM_SIZE, TextReader
@@ -32,6 +34,8 @@ class EvaluationConfig(ReportFlags):
 
     model: str = "english"
     """A bundled model, a model or run folder, or hub:user/name."""
+    finder: str = AUTO
+    """Model that finds the lines of pages: auto (the bundled one), none (their ink alone), or a name."""
     data: tuple[Path, ...] = ()
     """Folders with labels.tsv, or LMDB folders. Of several each is scored, and the scores are their means."""
     last: tuple[str, ...] = ()
@@ -56,7 +60,8 @@ def evaluate(config: EvaluationConfig) -> int:
         raise UsageError(f"--last: {len(config.last)} values for {len(config.data)} folders of --data")
     check_folder("--report", config.report)
     limit_threads(1)
-    reader = loaded(TextReader.from_pretrained, config)
+    finder = NONE if config.pages is None else config.finder
+    reader = loaded(partial(TextReader.from_pretrained, finder=finder), config)
     report: dict[str, Any] = {}
     worst: list[dict[str, Any]] = []
     errors: list[ImageError] = []
@@ -73,7 +78,7 @@ def evaluate(config: EvaluationConfig) -> int:
         errors += unreadable
         for name in ("bag_of_words_f1", "cer"):
             report[f"page_{name}"] = round(sum(page[name] for page in pages) / len(pages), 4)
-        report["num_pages"] = len(pages)
+        report |= {"num_pages": len(pages), "finder": config.finder}
     left_out(errors)
     report |= {
         "num_unreadable": len(errors),

@@ -1,9 +1,12 @@
-"""A recognizer on the engine."""
+"""A recognizer and a finder of lines on the engine."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from common.ctc_predictor import CtcOnGraphs
+from common.engine import GraphModel
 from ocr.config import Architecture
 from ocr.images import WIDTH_MULTIPLE, LinePreprocess
 
@@ -20,3 +23,15 @@ class OnGraphs(CtcOnGraphs):
         """See `GraphModel.describe`."""
         super().describe(facts, weights)
         self.preprocess = LinePreprocess(self.config.height)
+
+
+class FinderOnGraphs(GraphModel):
+    """The graph of a finder of lines."""
+
+    task = "line-finding"
+    names = ("find",)
+
+    def maps(self, page: np.ndarray) -> np.ndarray:
+        """A grey page, uint8 (H, W), both multiples of 32 -> probabilities of kernels, sizes: (2, h, w)."""
+        found: np.ndarray = self.graphs["find"](page[None])[0][0]
+        return found

@@ -43,14 +43,26 @@ class Layout:
     def polygon(self, box: tuple[int, int, int, int]) -> list[tuple[float, float]]:
         """The four corners of a box on the page as given, clockwise from the line's own upper left."""
         x0, y0, x1, y1 = box
-        corners = np.array([[x0, y0, 1], [x1, y0, 1], [x1, y1, 1], [x0, y1, 1]], float)
-        on_page = (corners @ self.to_page.T).clip(0, self.size)
+        return self.placed(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], float))
+
+    def placed(self, corners: np.ndarray) -> list[tuple[float, float]]:
+        """Points (N, 2) of the straightened page on the page as given."""
+        on_page = (corners @ self.to_page[:, :2].T + self.to_page[:, 2]).clip(0, self.size)
         return [(round(float(x), 1), round(float(y), 1)) for x, y in on_page]
 
     def crop(self, box: tuple[int, int, int, int]) -> np.ndarray:
         """The pixels of a box, uint8 (h, w)."""
         x0, y0, x1, y1 = box
         return self.straight[y0:y1, x0:x1]
+
+    def level(self, page: np.ndarray) -> np.ndarray:
+        """The grey page as given, uint8 (H, W), turned as the straightened one, and nothing else."""
+        if page.shape == self.straight.shape and np.array_equal(self.to_page, np.eye(2, 3)):
+            return page
+        matrix = cv2.invertAffineTransform(self.to_page)
+        return cv2.warpAffine(
+            page, matrix, self.straight.shape[::-1], flags=cv2.INTER_LINEAR, borderValue=int(np.median(page))
+        )
 
 
 def find_lines(page: np.ndarray, quarters: int = 0) -> Layout:

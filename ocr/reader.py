@@ -5,20 +5,34 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from typing_extensions import Self
 
 from common.ctc import Reading, greedy, prefix_beam_search
 from common.ctc_predictor import CtcPredictor
+from common.engine import Engine, Precision
 from common.errors import ImageError, UsageError
 from common.images import ImageSource, blamed_on
 from common.ngrams import LanguageModel
 from common.predictor import results
 from common.threads import ahead
+from ocr.found import (
+    AUTO,
+    SETTLED,
+    Finder,
+    LineImage,
+    better,
+    found_lines,
+    groups,
+    ink_lines,
+    is_sure,
+    load_finder,
+)
 from ocr.images import grey, stack
 from ocr.on_graphs import OnGraphs
-from ocr.page import Layout, find_lines
+from ocr.page import Layout, find_lines, reading_order
 from ocr.words import Span, find_words
 
 if TYPE_CHECKING:
@@ -93,6 +107,7 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
         model: from training or `Recognizer.from_pretrained`.
         device: auto, cpu or cuda.
         precision: auto (bf16 where the hardware has it), bf16 or fp32.
+        finder: finds the lines of pages; without it they are found by their ink alone.
 
     Example:
         >>> reader = TextReader.from_pretrained("english")  # doctest: +SKIP
@@ -100,6 +115,39 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
     """
 
     graph_class = OnGraphs
+
+    def __init__(
+        self, model: Any, device: str = "auto", precision: Precision = "auto", finder: Finder | None = None
+    ) -> None:
+        super().__init__(model, device, precision)
+        self.finder = finder
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        device: str = "auto",
+        precision: Precision = "auto",
+        *,
+        engine: Engine = "auto",
+        revision: str | None = None,
+        finder: str | Path = AUTO,
+    ) -> Self:
+        """Load a model as `Predictor.from_pretrained`, and a finder of lines.
+
+        Args:
+            name: of the recognizer.
+            device: auto, cpu, or cuda, which needs torch.
+            precision: auto (bf16 where the hardware has it), bf16 or fp32.
+            engine: auto takes the graphs where there are some and no GPU is asked for; graph or torch.
+            revision: of the recognizer on the hub.
+            finder: auto (the bundled one), none, or the name of a model.
+
+        Raises:
+            ModelError: a model cannot be loaded, or not on this engine.
+        """
+        model = cls.load(name, device, precision, engine, revision)
+        return cls(model, device, precision, load_finder(finder, device, precision, engine))
 
     @classmethod
     def torch_class(cls) -> "type[Recognizer]":
@@ -131,19 +179,55 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
             UsageError: a beam size below 1, or a language model without a beam.
         """
         _check(beam_size, language_model, batch_size)
-        layout, probed = self._upright(grey(page))
-        rest = [i for i in range(len(layout.boxes)) if i not in probed.log_probs]
-        others = self._recognize([layout.crop(layout.boxes[i]) for i in rest], batch_size)
-        log_probs = probed.log_probs | dict(zip(rest, others, strict=True))
-        readings = [self._decode(log_probs[i], beam_size, language_model) for i in range(len(layout.boxes))]
-        lines = [
-            _line(layout, i, reading)
-            for i, reading in enumerate(readings)
-            if reading.text.strip() and reading.confidence >= min_confidence
-        ]
-        if probed.confidence < _TEXT:
-            lines = [x for x in lines if x.confidence >= _SURE and len(x.text) >= _SURE_LENGTH]
-        return Page(tuple(lines), layout.angle, layout.size)
+        pixels = grey(page)
+        layout, probed = self._upright(pixels)
+        lines, rows = ink_lines(layout), layout.rows
+        rest = [i for i in range(len(lines)) if i not in probed.log_probs]
+        others = self._recognize([lines[i].pixels for i in rest], batch_size)
+        by_position = probed.log_probs | dict(zip(rest, others, strict=True))
+        log_probs = [by_position[i] for i in range(len(lines))]
+        if self.finder is not None:
+            found = found_lines(self.finder, pixels, layout)
+            lines, log_probs = self._best(lines, log_probs, found, min_confidence, batch_size)
+            order, rows = reading_order([line.box for line in lines])
+            lines, log_probs = [lines[i] for i in order], [log_probs[i] for i in order]
+        read = []
+        for line, scores, row in zip(lines, log_probs, rows, strict=True):
+            reading = self._decode(scores, beam_size, language_model)
+            if reading.text.strip() and reading.confidence >= min_confidence:
+                read.append(_line(layout, line, row, reading))
+        if self.finder is None and probed.confidence < _TEXT:
+            read = [x for x in read if x.confidence >= _SURE and len(x.text) >= _SURE_LENGTH]
+        return Page(tuple(read), layout.angle, layout.size)
+
+    def _best(
+        self,
+        ink: Sequence[LineImage],
+        log_probs: Sequence[np.ndarray],
+        found: Sequence[LineImage],
+        least: float,
+        batch_size: int,
+    ) -> tuple[list[LineImage], list[np.ndarray]]:
+        """Of lines of ink, with their log-probabilities, and lines found, those that read the text better."""
+        charset = self.model.charset
+        readings = [greedy(row, charset) for row in log_probs]
+        chosen: list[tuple[LineImage, np.ndarray]] = []
+        open_groups = []
+        for here, there in groups(ink, found):
+            settled = len(here) == len(there) == 1 and readings[here[0]].confidence >= SETTLED
+            if settled or (not there and is_sure(readings[here[0]])):
+                chosen.append((ink[here[0]], log_probs[here[0]]))
+            elif there:
+                open_groups.append((here, there))
+        needed = [j for _, there in open_groups for j in there]
+        read = dict(zip(needed, self._recognize([found[j].pixels for j in needed], batch_size), strict=True))
+        for here, there in open_groups:
+            ours, theirs = [readings[i] for i in here], [greedy(read[j], charset) for j in there]
+            if better(ours, theirs, least):
+                chosen += [(ink[i], log_probs[i]) for i in here]
+            else:
+                chosen += [(found[j], read[j]) for j in there]
+        return [line for line, _ in chosen], [row for _, row in chosen]
 
     def _upright(self, page: np.ndarray) -> tuple[Layout, "_Probe"]:
         """The lines of a grey page, turned so that its text stands upright, and how surely they are text.
@@ -264,21 +348,20 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
         return prefix_beam_search(row, self.model.charset, beam_size, language_model=language_model)
 
 
-def _line(layout: Layout, position: int, reading: Reading) -> Line:
-    box, text = layout.boxes[position], reading.text.strip()
-    x0, y0, x1, y1 = box
-    spans = find_words(reading, layout.crop(box))
-    if layout.closed_up[position]:
-        spans = [Span(text, reading.confidence, 0.0, float(x1 - x0))]
+def _line(layout: Layout, line: LineImage, row: int, reading: Reading) -> Line:
+    text, width = reading.text.strip(), float(line.pixels.shape[1])
+    spans = find_words(reading, line.pixels)
+    if line.closed_up:
+        spans = [Span(text, reading.confidence, 0.0, width)]
     words = tuple(
         Word(
             word.text,
             word.confidence,
-            tuple(layout.polygon((x0 + round(word.start), y0, x0 + round(word.end), y1))),
+            tuple(layout.placed(line.part(round(word.start), round(word.end)))),
         )
         for word in spans
     )
-    return Line(text, reading.confidence, tuple(layout.polygon(box)), layout.rows[position], words)
+    return Line(text, reading.confidence, tuple(layout.placed(line.corners)), row, words)
 
 
 class _Probe(NamedTuple):

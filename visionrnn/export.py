@@ -36,6 +36,7 @@ def main(config: Config) -> None:
         from common.export import export
 
         modules = [importlib.import_module(f"{task.package}.model") for task in TASKS]
+        modules.append(importlib.import_module("ocr.finder"))
     kinds = {kind.task: kind for module in modules for kind in vars(module).values() if _is_model(kind)}
     bundled = {name: folder for kind in kinds.values() for name, folder in kind.bundled().items()}
     folder = find_folder(config.model, bundled)

@@ -21,6 +21,7 @@ from common.ngrams import CharacterNgrams
 from common.text import Vocabulary
 from forecasting.config import ForecastConfig, Scaler
 from forecasting.model import ForecastModel
+from ocr.finder import LineFinder
 from ocr.model import Recognizer
 from segmentation.model import SegmentationModel
 from tests.conftest import shape_picture, tiny_model
@@ -435,6 +436,7 @@ def test_a_file_is_no_model(tmp_path):
 
 BUNDLED = [
     (CaptionModel, "cider_d"),
+    (LineFinder, "f1"),
     (Recognizer, "case_insensitive"),
     (SegmentationModel, "mean_iou"),
     (VideoModel, "top_1"),
