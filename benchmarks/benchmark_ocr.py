@@ -7,8 +7,8 @@
 - `lines_per_second_beam`: the same as read by default, by beam search with the language model.
 - `over_tesseract`: the same lines by `tesseract LIST out --psm 7` on one thread, in one process; its time
   over ours (greedy), pair by pair. Bar: 3.
-- `pages_over_ink`: pages with the bundled finder of lines over pages whose lines are found by their ink alone,
-  in pages a second. Bar: 0.5.
+- `pages_over_ink`: pages a second with the bundled finder of lines over those whose lines are found by ink
+  alone. Bar: 0.5.
 - `page_memory_gib`: the highest memory of a process that reads a page of 3000 x 4000 pixels, over what it
   had after the imports and the loading of the model. Bar: below 1.
 """

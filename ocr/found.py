@@ -30,7 +30,7 @@ _SAME = 0.3  # of the smaller one: lines that share so much are two views of the
 SETTLED = 0.97
 """A line of ink that is read with so much confidence need not be compared with the one line found there."""
 _WORTH = 0.8  # confidence above which characters speak for a view of a text, and below against it
-_SURE, _SURE_LENGTH = 0.8, 3  # confidence and characters of ink where no line was found
+_SURE, _SURE_LENGTH = 0.8, 3  # confidence and characters of what one of both alone takes for a line
 
 
 class Finder(Predictor["LineFinder | FinderOnGraphs"]):
@@ -99,7 +99,8 @@ def ink_lines(layout: Layout) -> list[LineImage]:
 def found_lines(finder: Finder, page: np.ndarray, layout: Layout) -> list[LineImage]:
     """The lines that a model finds on a grey page as given, uint8 (H, W), each upright in its crop.
 
-    The network sees the page as level as its ink; a crop comes from the page as given, with dark text.
+    The network sees the page as level as its ink. A crop comes from the straightened page, which has neither
+    rules nor empty check boxes; where its text is still light, it is made dark.
     """
     lines = finder.find(layout.level(page)).astype(float)
     found = []
@@ -115,15 +116,15 @@ def found_lines(finder: Finder, page: np.ndarray, layout: Layout) -> list[LineIm
         )
         half = np.array([wide, high]) / 2 if abs(along[0]) > abs(along[1]) else np.ptp(line, axis=0) / 2
         box = np.r_[line.mean(axis=0) - half, line.mean(axis=0) + half].round().astype(int).tolist()
-        found.append(LineImage(_dark(_upright(page, corners, size, layout.to_page)), corners, tuple(box)))
+        found.append(LineImage(_dark(_upright(layout.straight, corners, size)), corners, tuple(box)))
     return found
 
 
-def _upright(page: np.ndarray, corners: np.ndarray, size: tuple[int, int], to_page: np.ndarray) -> np.ndarray:
-    """What lies between the corners, given on the straightened page, as uint8 of `size`: width, height."""
-    there = (corners @ to_page[:, :2].T + to_page[:, 2]).astype(np.float32)
+def _upright(page: np.ndarray, corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What lies between the corners (4, 2) of a box, as uint8 of `size`: width, height."""
     width, height = size
-    matrix = cv2.getAffineTransform(np.array([[0, 0], [width, 0], [width, height]], np.float32), there[:3])
+    ends = np.array([[0, 0], [width, 0], [width, height]], np.float32)
+    matrix = cv2.getAffineTransform(ends, corners[:3].astype(np.float32))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(page, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
@@ -164,7 +165,7 @@ def _overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def is_sure(reading: Reading) -> bool:
-    """Whether ink is text where no line was found."""
+    """Whether what ink alone shows, or the finder alone, is text."""
     return reading.confidence >= _SURE and len(reading.text.strip()) >= _SURE_LENGTH
 
 

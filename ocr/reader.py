@@ -215,8 +215,9 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
         open_groups = []
         for here, there in groups(ink, found):
             settled = len(here) == len(there) == 1 and readings[here[0]].confidence >= SETTLED
+            settled |= any(ink[i].closed_up for i in here)  # only ink knows the cells of a field
             if settled or (not there and is_sure(readings[here[0]])):
-                chosen.append((ink[here[0]], log_probs[here[0]]))
+                chosen += [(ink[i], log_probs[i]) for i in here]
             elif there:
                 open_groups.append((here, there))
         needed = [j for _, there in open_groups for j in there]
@@ -225,7 +226,7 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
             ours, theirs = [readings[i] for i in here], [greedy(read[j], charset) for j in there]
             if better(ours, theirs, least):
                 chosen += [(ink[i], log_probs[i]) for i in here]
-            else:
+            elif here or is_sure(theirs[0]):
                 chosen += [(found[j], read[j]) for j in there]
         return [line for line, _ in chosen], [row for _, row in chosen]
 

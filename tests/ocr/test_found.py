@@ -9,7 +9,7 @@ from common.errors import ModelError
 from common.export import export
 from ocr import TextReader
 from ocr.found import FINDER, Finder, LineImage, better, found_lines, groups, ink_lines
-from ocr.page import find_lines
+from ocr.page import Layout, find_lines
 from tests.ocr.conftest import line_picture, page_picture, tiny_finder, tiny_recognizer
 
 
@@ -42,6 +42,11 @@ def finder_folder(tmp_path_factory):
     tiny_finder().save_pretrained(folder)
     export(type(tiny_finder()), folder)
     return folder
+
+
+def lying_as_given(page):
+    """A page that is read as it is."""
+    return Layout(page, [], [], [], 0.0, np.eye(2, 3), page.shape[::-1])
 
 
 def at(*boxes):
@@ -87,7 +92,7 @@ def test_a_crop_is_upright_and_dark_on_light(angle, dark):
     page.paste(text, (100, 180))
     page = page.rotate(angle, Image.Resampling.BILINEAR, fillcolor=235)
     page = np.asarray(page if dark else ImageOps.invert(page))
-    layout = find_lines(np.full((400, 400), 235, np.uint8))
+    layout = lying_as_given(page)
     (line,) = found_lines(Finds(turned(place, angle, (200, 200))), page, layout)
     assert abs(line.pixels.shape[0] - 1.2 * text.height) <= 1
     ink = line.pixels < 128
@@ -98,9 +103,9 @@ def test_a_crop_is_upright_and_dark_on_light(angle, dark):
 
 
 def test_a_line_that_stands_on_its_head_is_turned():
-    layout = find_lines(np.full((200, 300), 235, np.uint8))
     page = np.full((200, 300), 235, np.uint8)
     page[80:90, 50:80] = 0  # its left end
+    layout = lying_as_given(page)
     line = corners(40, 70, 250, 100)
     (one,) = found_lines(Finds(line), page, layout)
     (other,) = found_lines(Finds(line[2:] + line[:2]), page, layout)
@@ -157,14 +162,15 @@ def test_without_a_finder_the_lines_are_those_of_ink():
     assert len(ink_lines(find_lines(np.asarray(page)))) == 3
 
 
-def test_lines_that_only_the_finder_sees_are_read_in_their_place(monkeypatch):
-    """Where readings of ink are unsure, what was found is taken, rows from the top."""
+def test_found_lines_are_read_in_their_place(monkeypatch):
+    """In rows from the top."""
     page = page_picture([["tea", "4.50"], ["total"]])
     first, second, third = find_lines(np.asarray(page)).boxes
     right = (500, third[1], 600, third[3])
     reader = TextReader(tiny_recognizer(), "cpu", "fp32")
     reader.finder = Finds(*(corners(*box) for box in (right, third, second, first)))
     monkeypatch.setattr("ocr.reader.better", lambda ink, found, least: False)
+    monkeypatch.setattr("ocr.reader.is_sure", lambda reading: True)
     monkeypatch.setattr("ocr.reader.SETTLED", 2.0)
     monkeypatch.setattr("ocr.reader.prefix_beam_search", lambda *_, **__: Reading("ab c", 0.9, ()))
     found = reader.read(page)
@@ -228,3 +234,14 @@ def test_the_flag(script, finder_folder, recognizer_folder, tmp_path):
     line_picture("tea").save(line)
     done = script("read_text.py", "--line", line, "--model", recognizer_folder, "--finder", "nothing")
     assert done.code == 0, done.err  # lines need no finder
+
+
+@pytest.mark.parametrize(("confidence", "expected"), [(0.7, []), (0.9, ["tea"])])
+def test_what_only_one_of_both_sees_must_be_read_surely(monkeypatch, confidence, expected):
+    page = page_picture([["tea"]])
+    monkeypatch.setattr("ocr.reader.greedy", lambda *_: Reading("tea", confidence, ()))
+    monkeypatch.setattr("ocr.reader.prefix_beam_search", lambda *_, **__: Reading("tea", confidence, ()))
+    for pixels, finder in ((page, Finds()), (Image.new("L", page.size, 240), Finds(corners(40, 30, 90, 60)))):
+        reader = TextReader(tiny_recognizer(), "cpu", "fp32")
+        reader.finder = finder
+        assert [line.text for line in reader.read(pixels).lines] == expected
