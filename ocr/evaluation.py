@@ -16,7 +16,7 @@ from common.engine import limit_threads
 from common.errors import DataError, ImageError, UsageError
 from common.evaluation import ReportFlags, left_out, show, write_report
 from common.files import check_folder, load_json
-from ocr.found import AUTO, NONE
+from ocr.found import AUTO, FINDER, NONE
 from ocr.labels import LABELS, LmdbRecord, TextLine, read_lines
 from ocr.metrics import bag_of_words_f1, score_lines
 from ocr.reader import BEAM_SIZE, TextReader
@@ -78,7 +78,7 @@ def evaluate(config: EvaluationConfig) -> int:
         errors += unreadable
         for name in ("bag_of_words_f1", "cer"):
             report[f"page_{name}"] = round(sum(page[name] for page in pages) / len(pages), 4)
-        report |= {"num_pages": len(pages), "finder": config.finder}
+        report |= {"num_pages": len(pages), "finder": FINDER if config.finder == AUTO else config.finder}
     left_out(errors)
     report |= {
         "num_unreadable": len(errors),

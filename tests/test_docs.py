@@ -124,6 +124,7 @@ CANNOT = {
     r"^torchrun .*--n|--devices 4": "several GPUs or machines; tests/scripts/ trains with two processes",
     r"^visionrnn train .*--encoder resnet101": "downloads the weights of an encoder",
     r"^visionrnn classify 0": "a camera",
+    r"^python scripts/train_line_finder.py": "draws pages for long; tests/scripts/test_line_finder.py trains",
     r"--engine ray": "needs the extra ray, and a bucket; tests/common/test_scale.py runs both engines",
     r"--init-from flickr8k --learning-rate": "README's, with a learning rate and epochs of its own",
 }
