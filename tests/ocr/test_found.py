@@ -245,3 +245,11 @@ def test_what_only_one_of_both_sees_must_be_read_surely(monkeypatch, confidence,
         reader = TextReader(tiny_recognizer(), "cpu", "fp32")
         reader.finder = finder
         assert [line.text for line in reader.read(pixels).lines] == expected
+
+
+@pytest.mark.parametrize("angle", [90, 180, 25])
+def test_turned_pages_are_read_with_the_bundled_finder(angle):
+    rows = [["a receipt of the shop"], ["tea with milk", "4.50"], ["total amount", "5.70"], ["thank you"]]
+    page = page_picture(rows).rotate(angle, Image.Resampling.BICUBIC, expand=True, fillcolor=240)
+    read = TextReader.from_pretrained("english").read(page)
+    assert read.text.lower().splitlines() == ["  ".join(row) for row in rows]
