@@ -11,7 +11,7 @@ from captioning.concepts import Seen
 from captioning.model import DECODERS, AttendingDecoder, CaptionModel, DecoderConfig
 from captioning.on_torch import OnTorch
 from common.encoder import Encoder
-from common.search import reorder
+from common.search import BANNED, reorder
 from common.text import BOS, EOS, PAD, UNK, Vocabulary
 from tests.conftest import CONCEPTS, TINY_ENCODER, tiny_model
 
@@ -102,12 +102,15 @@ def test_the_loss_is_cross_entropy_of_the_logits(kind, concepts, score):
     output, _ = decoder.unroll(memory, tokens[..., :-1])
     targets = tokens[..., 1:]
     each = advantage[..., None].expand_as(targets).flatten(1)
-    found = decoder.loss(output.flatten(1, 2), memory, targets.flatten(1), 0.1, each)
     logits, _ = decoder(seen, tokens[..., :-1])
-    loss = F.cross_entropy(
-        logits.flatten(0, 2), targets.flatten(), ignore_index=PAD, reduction="none", label_smoothing=0.1
-    )
-    torch.testing.assert_close(found, loss @ each.flatten())
+    logits, chosen = logits.flatten(0, 2), targets.flatten()
+    found = decoder.loss(output.flatten(1, 2), memory, targets.flatten(1), 0.1)
+    smoothed = F.cross_entropy(logits, chosen, ignore_index=PAD, reduction="sum", label_smoothing=0.1)
+    torch.testing.assert_close(found, smoothed)
+    found = decoder.loss(output.flatten(1, 2), memory, targets.flatten(1), advantage=each)
+    logits[:, list(BANNED)] = -1e4  # what was drawn is judged by the probabilities of drawing
+    loss = F.cross_entropy(logits, chosen, ignore_index=PAD, reduction="none")
+    torch.testing.assert_close(found, (loss * each.flatten())[chosen != PAD].sum())
 
 
 @KINDS
