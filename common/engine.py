@@ -63,6 +63,11 @@ class Graph:
                 self._largest, self._smaller = size, 0
             return outputs
 
+    def give_back(self) -> None:
+        """Give back the memory of its layers, which the next call takes anew."""
+        with self._free:
+            self._compiled.release_memory()
+
 
 class GraphEncoder(NamedTuple):
     """What users of a model must know of its encoder."""

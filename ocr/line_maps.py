@@ -17,7 +17,7 @@ SHRINK = 0.25
 """Of its shorter side: a kernel lies so far inside of its line, so that lines that touch are apart."""
 MULTIPLE = 32
 """The sides of a page that the network sees are multiples of it."""
-AREA = 1_250_000
+AREA = 1_000_000
 """Pixels: larger pages are scaled down to it before lines are looked for."""
 _LEAST_SIDE = 5.0  # pixels: smaller text cannot be read and counts for nothing in training
 _LEAST_SEEN = 0.3  # of a line's area: what is cut off further at the rim counts for nothing either

@@ -34,4 +34,5 @@ class FinderOnGraphs(GraphModel):
     def maps(self, page: np.ndarray) -> np.ndarray:
         """A grey page, uint8 (H, W), both multiples of 32 -> probabilities of kernels, sizes: (2, h, w)."""
         found: np.ndarray = self.graphs["find"](page[None])[0][0]
+        self.graphs["find"].give_back()  # 150 MB, which would lie idle while the lines are read
         return found
