@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _AHEAD = 8  # batches that are read from disk and sorted by width at a time
 _PROBED = 16  # lines that tell whether a page stands upright: its longest
-_UPRIGHT = 0.9  # confidence above which text stands upright; upside down it is below
+_UPRIGHT = 0.95  # confidence above which text stands upright; upside down it is below
 _LEVEL = 0.75  # confidence above which text does not lie sideways
 _MARGIN = 0.08  # by so much turned text is read with more confidence if the page is to be turned
 _LEAST_TURNED = 5  # characters: less text is not turned
