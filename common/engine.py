@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from common.cli import release_freed_memory
 from common.errors import ModelError, UsageError
 from common.images import Preprocess
 from common.model_folder import CONSTANTS, bundled_models, find_file, read_weights
@@ -60,6 +61,7 @@ class Graph:
             self._smaller = self._smaller + 1 if _FAR_BELOW * size < self._largest else 0
             if self._smaller >= _PATIENCE:
                 self._compiled.release_memory()
+                release_freed_memory()
                 self._largest, self._smaller = size, 0
             return outputs
 
