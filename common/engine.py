@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from common.cli import release_freed_memory
 from common.errors import ModelError, UsageError
 from common.images import Preprocess
 from common.model_folder import CONSTANTS, bundled_models, find_file, read_weights
@@ -60,6 +59,8 @@ class Graph:
             self._largest = max(self._largest, size)
             self._smaller = self._smaller + 1 if _FAR_BELOW * size < self._largest else 0
             if self._smaller >= _PATIENCE:
+                from common.cli import release_freed_memory  # it brings the flags' parser, which takes time
+
                 self._compiled.release_memory()
                 release_freed_memory()
                 self._largest, self._smaller = size, 0
