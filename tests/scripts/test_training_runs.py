@@ -67,7 +67,8 @@ def whole(command, tmp_path_factory):
 def test_the_best_model_has_its_graphs_when_training_ends(whole, task):
     best = whole(task) / "best"
     config = read_config(best)
-    graphs = importlib.import_module(f"{config['task']}.on_graphs").OnGraphs(best, config, "fp32")
+    package, name = ("ocr", "FinderOnGraphs") if task == "line_finder" else (config["task"], "OnGraphs")
+    graphs = getattr(importlib.import_module(f"{package}.on_graphs"), name)(best, config, "fp32")
     assert graphs.parameters > 0
     assert set(graphs.names) == {file.stem for file in best.glob("*.xml")}
 
