@@ -120,20 +120,19 @@ def speed(config: Config, folder: Path) -> dict[str, Any]:
             with (folder / f"{file.stem}.jsonl").open("a" if actors else "w") as printed:
                 subprocess.run([sys.executable, "-m", "visionrnn", *words], stdout=printed, check=True)
             seconds.setdefault(f"{actors}", []).append(time.perf_counter() - started)
-    halves = [lists[0].read_text().splitlines()[k::2] for k in (0, 1)]
+    read = [Path(line) for line in lists[0].read_text().splitlines()]
     started = time.perf_counter()
     pair = [
         subprocess.Popen(
-            [sys.executable, "-m", "visionrnn", "caption", "--workers", "0", "--json", *half],
+            [sys.executable, "-m", "visionrnn", "caption", "--workers", "0", "--json", *map(str, half)],
             stdout=subprocess.DEVNULL,
         )
-        for half in halves
+        for half in (read[::2], read[1::2])
     ]
     codes = [process.wait() for process in pair]
     if any(codes):
         raise SystemExit("error: a plain process failed")
     pair_seconds = time.perf_counter() - started
-    read = [Path(line) for line in lists[0].read_text().splitlines()]
     few = len(lists[1].read_text().splitlines())
     rates = {actors: (len(read) - few) / (whole - start) for actors, (start, whole) in seconds.items()}
     plain = [json.loads(line) for line in (folder / "all.jsonl").read_text().splitlines()]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from captioning.model import CaptionModel, Memory
-from common.export import Looking, Traced, rebuilt, sample_images, tensors_of
+from common.export import Looking, Stepping, Traced, sample_images, tensors_of
 from common.search import reorder
 from common.text import BOS
 
@@ -27,20 +27,6 @@ class Remembering(nn.Module):
         return memory, self.decoder.init_state(memory)
 
 
-class Stepping(nn.Module):
-    """tokens (R,), memory, state -> logits (R, V), attention (R, L + M), state."""
-
-    def __init__(self, model: CaptionModel, state: Any) -> None:
-        super().__init__()
-        self.decoder, self.state = model.decoder, state
-
-    def forward(self, tokens: torch.Tensor, *fields: torch.Tensor) -> Any:
-        """See the class."""
-        count = len(Memory._fields)
-        state = rebuilt(self.state, iter(fields[count:]))
-        return self.decoder.look_and_step(tokens, state, Memory(*fields[:count]))
-
-
 def graphs(model: CaptionModel) -> dict[str, Traced]:
     """The graphs of a model, with inputs to trace and to compare."""
     looking, remembering = Looking(model.encoder), Remembering(model)
@@ -54,7 +40,7 @@ def graphs(model: CaptionModel) -> dict[str, Traced]:
             tokens = torch.full(rows.shape, BOS)
             inputs = (tokens, *memory, *tensors_of(reorder(state, rows)))
             # the second step: its state is not the same for all rows
-            logits, _, after = Stepping(model, state)(*inputs)
+            logits, _, after = Stepping(model.decoder, Memory, state)(*inputs)
             steps.append((logits.argmax(dim=-1), *memory, *tensors_of(after)))
     # with fewer places too: whoever asks for the source of a word shows the decoder one place at a time
     tokens, grid, keys, *rest = steps[-1]
@@ -63,5 +49,5 @@ def graphs(model: CaptionModel) -> dict[str, Traced]:
     return {
         "look": Traced(looking, [(each,) for each in images]),
         "remember": Traced(remembering, [(each.clone(),) for each in features]),
-        "step": Traced(Stepping(model, state), steps),
+        "step": Traced(Stepping(model.decoder, Memory, state), steps),
     }

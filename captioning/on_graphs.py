@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 
 from captioning.config import Architecture
-from common.engine import GraphEncoder, GraphModel
+from common.engine import DecoderGraphs, GraphEncoder
 from common.model_folder import tensor_positions
 from common.schema import checked
 from common.text import Vocabulary
 
-_FIELDS = 5  # of `captioning.model.Memory`
 
-
-class OnGraphs(GraphModel):
+class OnGraphs(DecoderGraphs):
     """The graphs of a captioner, and what its config says of it."""
 
     task = "captioning"
     names = ("look", "remember", "step")
+    fields = 5  # of `captioning.model.Memory`
 
     def describe(self, facts: Mapping[str, Any], weights: bytes) -> None:
         """See `GraphModel.describe`."""
@@ -40,13 +39,3 @@ class OnGraphs(GraphModel):
     def look(self, images: np.ndarray) -> np.ndarray:
         """Preprocessed images (N, 3, H, W) -> features (N, L, C)."""
         return self.graphs["look"](images.transpose(0, 2, 3, 1))[0]
-
-    def remember(self, features: np.ndarray) -> tuple[Any, Any]:
-        """features (N, L, C) -> memory and first state."""
-        found = self.graphs["remember"](features)
-        return tuple(found[:_FIELDS]), tuple(found[_FIELDS:])
-
-    def step(self, tokens: np.ndarray, state: Any, memory: Any) -> tuple[np.ndarray, np.ndarray, Any]:
-        """tokens (R,) -> logits (R, V), attention (R, L + M), state."""
-        logits, attention, *after = self.graphs["step"](tokens, *memory, *state)
-        return logits, attention, tuple(after)

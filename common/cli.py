@@ -1,6 +1,5 @@
 """What every script does around its work: flags from a dataclass, errors as one line, the exit code."""
 
-import ctypes
 import io
 import json
 import os
@@ -18,10 +17,10 @@ from typing import Any, NoReturn, TypeVar
 import tyro
 
 from common.errors import VisionError, VisionWarning
+from common.memory import keep_freed_memory
 
 C = TypeVar("C")
 T = TypeVar("T")
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # names of glibc's malloc.h
 _TRAIN = {"torch", "torchvision", "timm", "pytorch_lightning", "safetensors", "torchmetrics"}
 _PATIENCE = 2.0  # seconds of silence
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -188,30 +187,6 @@ def loaded(load: Callable[[Any, str, Any], T], flags: Any) -> T:
 def sizes_of(sizes: type[C], flags: Any) -> C:
     """A dataclass of sizes, each from the flag of the same name."""
     return sizes(**{field.name: getattr(flags, field.name) for field in fields(sizes)})  # type: ignore[arg-type]
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep freed memory, up to a GiB, for the next map of features.
-
-    Else glibc returns each large map to the system and takes fresh pages for the next one, which costs a CNN
-    on a CPU a fifth of its time. For a process of one's own, as scripts are; other C libraries are left as
-    they are.
-    """
-    with suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, 2**25)  # the most that is allowed
-        mallopt(_TRIM_THRESHOLD, 2**30)
-        mallopt(_ARENA_MAX, 2)  # else each thread keeps what its largest picture needed
-
-
-def release_freed_memory() -> None:
-    """Give the system the pages that the C library keeps without need; takes about 50 ms for a GiB.
-
-    Where shapes vary from step to step, oneDNN keeps code and buffers for each of them (up to 1,024), between
-    which freed memory lies in pieces too small for the next step: an hour's training would hold gigabytes.
-    """
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import numpy as np
 
 from common.errors import ModelError, UsageError
 from common.images import Preprocess
+from common.memory import release_freed_memory
 from common.model_folder import CONSTANTS, bundled_models, find_file, read_weights
 
 if TYPE_CHECKING:
@@ -59,8 +60,6 @@ class Graph:
             self._largest = max(self._largest, size)
             self._smaller = self._smaller + 1 if _FAR_BELOW * size < self._largest else 0
             if self._smaller >= _PATIENCE:
-                from common.cli import release_freed_memory  # it brings the flags' parser, which takes time
-
                 self._compiled.release_memory()
                 release_freed_memory()
                 self._largest, self._smaller = size, 0
@@ -118,6 +117,25 @@ class GraphModel:
     def bundled(cls) -> dict[str, Path]:
         """Name -> folder of the bundled models of this task."""
         return bundled_models(str(sys.modules[cls.__module__].__file__), cls.task)
+
+
+class DecoderGraphs(GraphModel):
+    """A decoder that says words one after the other: the graphs `remember` and `step`.
+
+    A subclass sets `fields`, how many arrays its memory has.
+    """
+
+    fields: ClassVar[int]
+
+    def remember(self, seen: np.ndarray) -> tuple[Any, Any]:
+        """What the encoder gives of N inputs -> memory and first state."""
+        found = self.graphs["remember"](seen)
+        return tuple(found[: self.fields]), tuple(found[self.fields :])
+
+    def step(self, tokens: np.ndarray, state: Any, memory: Any) -> tuple[np.ndarray, np.ndarray, Any]:
+        """tokens (R,) -> logits (R, V), attention (R, places), state."""
+        logits, attention, *after = self.graphs["step"](tokens, *memory, *state)
+        return logits, attention, tuple(after)
 
 
 def load_graphs(

@@ -61,6 +61,27 @@ class Looking(nn.Module):
         return self.encoder.places(images.permute(0, 3, 1, 2))
 
 
+class Stepping(nn.Module):
+    """One step of a decoder: tokens (R,), memory, state -> what `look_and_step` gives, the state last.
+
+    Args:
+        decoder: has `look_and_step`.
+        memory: the NamedTuple that it takes.
+        state: one of its states, for the form.
+    """
+
+    def __init__(self, decoder: nn.Module, memory: Any, state: Any) -> None:
+        super().__init__()
+        self.decoder, self.memory, self.state = decoder, memory, state
+
+    def forward(self, tokens: torch.Tensor, *fields: torch.Tensor) -> Any:
+        """See the class."""
+        count = len(self.memory._fields)
+        state = rebuilt(self.state, iter(fields[count:]))
+        step: Any = self.decoder
+        return step.look_and_step(tokens, state, self.memory(*fields[:count]))
+
+
 def export(kind: type[PretrainedModel], folder: Path, out: Path | None = None) -> None:
     """Write a model with its graphs, which its config then lists.
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from common.distributed import EpochSampler
+from common.distributed import DrawSampler, EpochSampler
 from common.encoder import Encoder
 from common.errors import UsageError
 from common.features import FeatureFlags, FeatureStore, cached_features
@@ -112,3 +112,22 @@ class PartsData(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """Each sample once."""
         return self.loader(self.datasets["val"], self.share, shuffle=False)
+
+
+class DrawnPartsData(PartsData):
+    """Samples of train are drawn with a seed each; those of val come one at a time, as their sizes differ."""
+
+    def sampler(self, part: Any, *, shuffle: bool) -> DrawSampler:
+        """Samples with their seeds."""
+        return DrawSampler(
+            len(part),
+            self.config.seed,
+            shuffle=shuffle,
+            trainer=self.trainer,
+            batch_size=self.config.batch_size,
+            drop_last=len(part) >= self.config.batch_size,  # a last batch of one upsets BatchNorm
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Each sample once, as it is."""
+        return self.loader(self.datasets["val"], 1, shuffle=False)

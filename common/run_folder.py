@@ -17,11 +17,12 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from common.cli import print_note, release_freed_memory
+from common.cli import print_note
 from common.distributed import step_seed
 from common.errors import DataError, ModelError
 from common.export import export
 from common.files import write_aside
+from common.memory import release_freed_memory
 from common.pretrained import PretrainedModel
 
 if TYPE_CHECKING:

@@ -29,10 +29,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typedd
 
 import numpy as np
 
-from common.cli import keep_freed_memory, needs_extra, print_error, print_note, progress
+from common.cli import needs_extra, print_error, print_note, progress
 from common.errors import DataError, ImageError, UsageError, VisionError
 from common.files import each_file, locked, print_left_out, suffix_of
 from common.images import limit_pixels
+from common.memory import keep_freed_memory
 from common.model_folder import CONFIG, bundled_models, find_folder
 from common.predictor import UseFlags
 from common.threads import ahead

@@ -6,14 +6,12 @@ from typing import Annotated, Any
 
 import cv2
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader
 
 from common.charset import PRINTABLE, Charset
 from common.cli import command_line, sizes_of
-from common.distributed import DrawSampler
 from common.encoder import Encoder, EncoderFlags
 from common.errors import UsageError
-from common.loading import PartsData
+from common.loading import DrawnPartsData
 from common.pretrained import parameter_count
 from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
@@ -96,28 +94,9 @@ def train(config: FinderTraining) -> None:
     report = tuple(f"f1_{name}" for name in parts) if len(parts) > 1 else ()
     system = FinderSystem(model, config, config.encoder_rate)
     kept: Any = system.average.module
-    data = FinderData(lambda: datasets, collate, config)
+    data = DrawnPartsData(lambda: datasets, collate, config)
     fit(system, data, config, model=kept, monitor="f1", report=report)
     print(f"best model: {config.out / 'best'}")
-
-
-class FinderData(PartsData):
-    """Pages of train are seen with a seed each; those of val come one at a time, as their sizes differ."""
-
-    def sampler(self, part: Any, *, shuffle: bool) -> DrawSampler:
-        """Pages with their seeds."""
-        return DrawSampler(
-            len(part),
-            self.config.seed,
-            shuffle=shuffle,
-            trainer=self.trainer,
-            batch_size=self.config.batch_size,
-            drop_last=len(part) >= self.config.batch_size,  # a last batch of one upsets BatchNorm
-        )
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Each page once, as it is."""
-        return self.loader(self.datasets["val"], 1, shuffle=False)
 
 
 def _read_parts(config: FinderTraining) -> tuple[list[WholePage], list[WholePage]]:

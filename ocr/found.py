@@ -6,7 +6,7 @@ Notation: H x W pixels; a line is its four corners, (4, 2), clockwise from the u
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
@@ -164,9 +164,19 @@ def _overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return shared
 
 
-def is_sure(reading: Reading) -> bool:
+class _Read(Protocol):
+    """A reading, or a line that was read."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def confidence(self) -> float: ...
+
+
+def is_sure(read: _Read) -> bool:
     """Whether what ink alone shows, or the finder alone, is text."""
-    return reading.confidence >= _SURE and len(reading.text.strip()) >= _SURE_LENGTH
+    return read.confidence >= _SURE and len(read.text.strip()) >= _SURE_LENGTH
 
 
 def better(ink: Sequence[Reading], found: Sequence[Reading], least: float) -> bool:

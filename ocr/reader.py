@@ -44,8 +44,7 @@ _UPRIGHT = 0.95  # confidence above which text stands upright; upside down it is
 _LEVEL = 0.75  # confidence above which text does not lie sideways
 _MARGIN = 0.08  # by so much turned text is read with more confidence if the page is to be turned
 _LEAST_TURNED = 5  # characters: less text is not turned
-_TEXT = 0.6  # below this confidence of its longest lines a page holds no text, but for
-_SURE, _SURE_LENGTH = 0.8, 3  # lines read with so much confidence, of so many characters
+_TEXT = 0.6  # below this confidence of its longest lines a page holds no text, but for lines that are sure
 BEAM_SIZE = 6
 """Of reading by default."""
 
@@ -197,7 +196,7 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
             if reading.text.strip() and reading.confidence >= min_confidence:
                 read.append(_line(layout, line, row, reading))
         if self.finder is None and probed.confidence < _TEXT:
-            read = [x for x in read if x.confidence >= _SURE and len(x.text) >= _SURE_LENGTH]
+            read = [x for x in read if is_sure(x)]
         return Page(tuple(read), layout.angle, layout.size)
 
     def _best(

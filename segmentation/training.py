@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader
 
 from common.cli import command_line, sizes_of
-from common.distributed import DrawSampler
 from common.encoder import Encoder, EncoderFlags
 from common.errors import UsageError
-from common.loading import PartsData
+from common.loading import DrawnPartsData
 from common.pretrained import parameter_count
 from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
@@ -108,31 +106,12 @@ def train(config: SegmentationConfig) -> None:
         "command": command_line(),
         "seed": config.seed,
     }
-    data = SceneData(partial(_open, config, model, parts), collate, config)
+    data = DrawnPartsData(partial(_open, config, model, parts), collate, config)
     weights = class_weights(parts["train"], config.balance)
     system = SegmentationSystem(model, config, weights, config.encoder_rate)
     kept: Any = system.average.module
     fit(system, data, config, model=kept, monitor="mean_iou", report=("pixel_accuracy", "class_accuracy"))
     print(f"best model: {config.out / 'best'}")
-
-
-class SceneData(PartsData):
-    """Scenes of train are drawn with a seed each; those of val come one at a time, as their sizes differ."""
-
-    def sampler(self, part: SceneDataset, *, shuffle: bool) -> DrawSampler:
-        """Scenes with their seeds."""
-        return DrawSampler(
-            len(part),
-            self.config.seed,
-            shuffle=shuffle,
-            trainer=self.trainer,
-            batch_size=self.config.batch_size,
-            drop_last=len(part) >= self.config.batch_size,  # a last batch of one upsets BatchNorm
-        )
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Each scene once, as it is, at the labels' own size."""
-        return self.loader(self.datasets["val"], 1, shuffle=False)
 
 
 def _open(

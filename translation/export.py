@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.export import Traced, rebuilt, tensors_of
+from common.export import Stepping, Traced, tensors_of
 from common.search import reorder
 from common.text import BOS, PAD, SPECIAL_TOKENS
-from translation.model import DecoderState, Memory, TranslationModel
+from translation.model import Memory, TranslationModel
 
 _LENGTHS = ((6, 3), (1,), (2, 11, 7))  # subwords of sentences, padded to the longest
 
@@ -27,20 +27,6 @@ class Remembering(nn.Module):
         """See the class."""
         memory = self.network.remember(source)
         return memory, self.network.init_state(memory)
-
-
-class Stepping(nn.Module):
-    """tokens (R,), memory, state -> logits (R, V), attention (R, S), state."""
-
-    def __init__(self, model: TranslationModel, state: DecoderState) -> None:
-        super().__init__()
-        self.network, self.state = model.network, state
-
-    def forward(self, tokens: torch.Tensor, *fields: torch.Tensor) -> Any:
-        """See the class."""
-        count = len(Memory._fields)
-        state = rebuilt(self.state, iter(fields[count:]))
-        return self.network.look_and_step(tokens, state, Memory(*fields[:count]))
 
 
 def graphs(model: TranslationModel) -> dict[str, Traced]:
@@ -59,9 +45,12 @@ def graphs(model: TranslationModel) -> dict[str, Traced]:
             rows = torch.arange(len(source)).repeat_interleave(beams)
             inputs = (torch.full(rows.shape, BOS), *memory, *tensors_of(reorder(state, rows)))
             # the second step: its state is not the same for all rows
-            logits, _, after = Stepping(model, state)(*inputs)
+            logits, _, after = Stepping(model.network, Memory, state)(*inputs)
             steps.append((logits.argmax(dim=-1), *memory, *tensors_of(after)))
     return {
         "remember": Traced(remembering, [tuple(tensor.clone() for tensor in each) for each in sources]),
-        "step": Traced(Stepping(model, state), [tuple(tensor.clone() for tensor in each) for each in steps]),
+        "step": Traced(
+            Stepping(model.network, Memory, state),
+            [tuple(tensor.clone() for tensor in each) for each in steps],
+        ),
     }

@@ -6,22 +6,19 @@ Notation: N sentences, S subwords of a sentence, R rows (beams), V subwords of t
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from common.engine import GraphModel
+from common.engine import DecoderGraphs
 from common.model_folder import tensor_positions
 from common.schema import checked
 from translation.config import Architecture
 from translation.subwords import Subwords
 
-_FIELDS = 4  # of `translation.model.Memory`
 
-
-class OnGraphs(GraphModel):
+class OnGraphs(DecoderGraphs):
     """The graphs of a translator, and what its config says of it."""
 
     task = "translation"
     names = ("remember", "step")
+    fields = 4  # of `translation.model.Memory`
 
     def describe(self, facts: Mapping[str, Any], weights: bytes) -> None:
         """See `GraphModel.describe`."""
@@ -32,13 +29,3 @@ class OnGraphs(GraphModel):
         places = [positions[f"{side}.data"][2:] for side in ("source", "target")]
         self.source, self.target = (Subwords(weights[start : start + size]) for start, size in places)
         _ = self.source.processor, self.target.processor  # raise where they are none
-
-    def remember(self, source: np.ndarray) -> tuple[Any, Any]:
-        """source (N, S), padded -> memory and first state."""
-        found = self.graphs["remember"](source)
-        return tuple(found[:_FIELDS]), tuple(found[_FIELDS:])
-
-    def step(self, tokens: np.ndarray, state: Any, memory: Any) -> tuple[np.ndarray, np.ndarray, Any]:
-        """tokens (R,) -> logits (R, V), attention (R, S), state."""
-        logits, attention, *after = self.graphs["step"](tokens, *memory, *state)
-        return logits, attention, tuple(after)

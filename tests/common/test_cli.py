@@ -14,7 +14,7 @@ from common import cli
 FAULTS = """
 import resource
 import numpy as np
-from common.cli import keep_freed_memory
+from common.memory import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -40,7 +40,7 @@ def test_freed_memory_is_used_again():
 
 PIECES = """
 import numpy as np
-from common.cli import keep_freed_memory, release_freed_memory
+from common.memory import keep_freed_memory, release_freed_memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4 // 1024
