@@ -4,7 +4,9 @@ Notation: N images, B sentences, K captions an image, T tokens, M concepts an im
 """
 
 import random
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 
 from captioning.concepts import Recognised, Seen, concept_table, plurals
 from common.errors import DataError
+from common.images import ImageBatch, Preprocess, read_batches
 from common.text import BOS, EOS, PAD, UNK, Vocabulary, tokenize
 
 _MENTIONED = 0.6  # of a sentence's concepts, how many its classifier is made to find
@@ -235,6 +238,28 @@ def vary(images: torch.Tensor) -> torch.Tensor:
     grey = images.mean(dim=1, keepdim=True)
     images = grey + (1 + 0.3 * saturation) * (images - grey)
     return (1 + 0.3 * contrast) * images + 0.2 * brightness
+
+
+@dataclass(frozen=True)
+class View:
+    """Reads images and varies each of them, for `common.features.cached_features`.
+
+    Args:
+        number: the same file and number give the same image.
+    """
+
+    number: int
+
+    def __call__(
+        self, paths: Sequence[Path], preprocess: Preprocess, batch_size: int, workers: int
+    ) -> Iterator[ImageBatch]:
+        """As `common.images.read_batches`."""
+        for batch in read_batches(paths, preprocess, batch_size, workers):
+            for row, i in zip(batch.images, batch.indices, strict=True):
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(zlib.crc32(f"{paths[i].name} {self.number}".encode()))
+                    row[:] = vary(torch.from_numpy(row.copy())[None])[0].numpy()
+            yield batch
 
 
 def numbered(sentences: Sequence[Sequence[str]], vocabulary: Vocabulary, max_length: int) -> torch.Tensor:

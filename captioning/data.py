@@ -3,6 +3,7 @@
 Notation: N images, K captions an image, L grid places, C channels, T tokens.
 """
 
+import copy
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -221,6 +222,17 @@ class CaptionDataset(Dataset[CaptionItem]):
             [[BOS, *vocabulary.encode(tokenize(caption)[:max_length]), EOS] for caption in image.captions]
             for image in images
         ]
+
+    def seen_as(self, features: FeatureStore, rows: dict[Path, int]) -> "CaptionDataset":
+        """The same images and captions with other features; images without a row are left out."""
+        view = copy.copy(self)
+        kept = [i for i, image in enumerate(self.images) if image.path in rows]
+        view.images, view.tokens = [self.images[i] for i in kept], [self.tokens[i] for i in kept]
+        view.features = features
+        if self.recognised:
+            view.recognised = Recognised(*(field[kept] for field in self.recognised))
+        view.rows = {i: rows[image.path] for i, image in enumerate(view.images)}
+        return view
 
     def __len__(self) -> int:
         return len(self.images)

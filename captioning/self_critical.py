@@ -30,6 +30,8 @@ class SelfCriticalSystem(CaptioningSystem):
         train: the images of train with their references.
         baseline: `greedy` or `mean`.
         samples: captions drawn an image; at least 2 for `mean`.
+        references: weight of the loss of `CaptioningSystem` beside that of the rewards (Paulus et al. 2018,
+            "A deep reinforced model for abstractive summarization", eq. 16).
         other: of `CaptioningSystem`.
 
     Attributes:
@@ -42,10 +44,11 @@ class SelfCriticalSystem(CaptioningSystem):
         baseline: Baseline,
         samples: int,
         *other: object,
+        references: float = 0.0,
         **more: object,
     ) -> None:
         super().__init__(*other, **more)  # type: ignore[arg-type]
-        self.baseline, self.samples = baseline, samples
+        self.baseline, self.samples, self.references_weight = baseline, samples, references
         self.positions = {image.image_id: i for i, image in enumerate(train)}
         self.reward = CiderD([[[*tokenize(c), _END] for c in image.captions] for image in train])
         self.reward_seconds = self.step_seconds = 0.0
@@ -99,6 +102,8 @@ class SelfCriticalSystem(CaptioningSystem):
         )
         self.decoder.train()
         loss = self.mean_over_batch(loss, (targets != PAD).sum())
+        if self.references_weight:
+            loss = loss + self.references_weight * super().training_step(batch, batch_index)
         self._earned += rewards.flatten().tolist()
         self.step_seconds += time.monotonic() - started
         return loss

@@ -69,7 +69,7 @@ class CaptioningSystem(TrainingSystem):
 
     def on_fit_start(self) -> None:
         """Learn from the training images what the classifier finds in images."""
-        train: CaptionDataset = self.trainer.datamodule.datasets["train"]  # type: ignore[attr-defined]
+        train: CaptionDataset = self.trainer.datamodule.datasets["train"].datasets[0]  # type: ignore[attr-defined]
         if train.recognised is not None and (self.exchanged or self.sentences is not None):
             self.concepts = Concepts(self.vocabulary, self.tags, train.recognised, train.tokens)
 

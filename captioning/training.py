@@ -10,10 +10,18 @@ from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from torch.utils.data import ConcatDataset, Dataset
 
-from captioning.augmentation import FUNCTION_WORDS, numbered, read_sentences
+from captioning.augmentation import FUNCTION_WORDS, View, numbered, read_sentences
 from captioning.concepts import forms
-from captioning.data import CaptionDataset, CaptionedImage, ImageFiles, collate, read_captions
+from captioning.data import (
+    CaptionDataset,
+    CaptionedImage,
+    CaptionItem,
+    ImageFiles,
+    collate,
+    read_captions,
+)
 from captioning.metrics import CiderD
 from captioning.model import CaptionModel, DecoderConfig
 from captioning.self_critical import Baseline, SelfCriticalSystem
@@ -44,6 +52,9 @@ class CaptioningConfig(DecoderConfig, FeatureConfig):
     """Share of the images in which another thing of the same kind takes the place of one that is named."""
     paired: Annotated[float, Range(0, 1)] = 0.0
     """Share of the images that another one stands beside; attention learns to look at the right half."""
+    views: Annotated[int, Range(1, 100)] = 1
+    """Copies of each training image, the first as it is, the others varied: mirrored or not, cut, in other
+    colours. An epoch sees each of them."""
     hold_out: tuple[str, ...] = ()
     """Words, plurals too, whose images and captions are left out of train, to measure novel words."""
     text: Path | None = None
@@ -74,6 +85,9 @@ class CaptioningConfig(DecoderConfig, FeatureConfig):
     """With --self-critical: mean (of the image's other samples) or greedy."""
     samples: Annotated[int, Range(2)] = 5
     """With --self-critical: captions drawn an image."""
+    references: Annotated[float, Range(0)] = 0.0
+    """With --self-critical: weight of the cross entropy of the references beside the reward, with the pairs,
+    exchanges and sentences of the other flags."""
     description: str = ""
     """What the data set is and its terms, for the model card."""
 
@@ -124,7 +138,12 @@ def train(config: CaptioningConfig) -> None:
     }
     if config.self_critical:
         system: CaptioningSystem = SelfCriticalSystem(
-            parts["train"], config.baseline, config.samples, *options, **rates
+            parts["train"],
+            config.baseline,
+            config.samples,
+            *options,
+            references=config.references,
+            **rates,
         )
     else:
         system = CaptioningSystem(*options, **rates)
@@ -178,6 +197,10 @@ def _check(config: CaptioningConfig) -> None:
         raise UsageError("--self-critical starts from a trained model; name it with --init-from")
     if config.text_share <= 0:
         raise UsageError(f"--text-share {config.text_share}: must be above 0; leave --text out for none")
+    if config.views > 1 and config.finetune_encoder:
+        raise UsageError(
+            "--finetune-encoder varies each image anew at each step; leave --views out"
+        )
     if config.decoder == "att2in" and config.cell != "lstm":
         raise UsageError(f"--decoder att2in is an LSTM; --cell {config.cell} does not go with it")
 
@@ -210,12 +233,12 @@ def _model(config: CaptioningConfig, train: list[CaptionedImage], text: list[lis
 
 def _open(
     config: CaptioningConfig, model: CaptionModel, frozen: Encoder, parts: dict[str, list[CaptionedImage]]
-) -> dict[str, CaptionDataset]:
+) -> dict[str, Dataset[CaptionItem]]:
     """Each part with the features of a frozen encoder, or with the images for one that is trained.
 
     What the classifier recognises is always what it does with the frozen encoder.
     """
-    opened = {}
+    opened: dict[str, CaptionDataset] = {}
     for name, images in parts.items():
         recognised, learns = None, bool(model.config.concepts) and name == "train"
         if model.encoder.frozen or learns:
@@ -239,7 +262,13 @@ def _open(
         opened[name] = CaptionDataset(
             images, features, numbers, model.vocabulary, model.max_length, recognised
         )
-    return opened
+    views: list[CaptionDataset] = []
+    for number in range(1, config.views):
+        store, rows = config.features(
+            frozen, "train", (i.path for i in opened["train"].images), View(number), f"view {number}"
+        )
+        views.append(opened["train"].seen_as(store, rows))
+    return {**opened, "train": ConcatDataset([opened["train"], *views])}
 
 
 def _vocabulary(images: list[CaptionedImage], text: list[list[str]], min_count: int) -> Vocabulary:

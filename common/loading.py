@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 from common.distributed import DrawSampler, EpochSampler
 from common.encoder import Encoder
 from common.errors import UsageError
-from common.features import FeatureFlags, FeatureStore, cached_features
+from common.features import FeatureFlags, FeatureStore, ReadFiles, cached_features
+from common.images import read_batches
 from common.training import TrainConfig
 
 
@@ -23,9 +24,20 @@ class FeatureConfig(FeatureFlags, TrainConfig):
     """Folder of the data set."""
 
     def features(
-        self, encoder: Encoder, part: str, images: Iterable[Path]
+        self,
+        encoder: Encoder,
+        part: str,
+        images: Iterable[Path],
+        read: ReadFiles = read_batches,
+        variant: str = "",
     ) -> tuple[FeatureStore, dict[Path, int]]:
         """Features of the images of a part, and the row of each; prints which cannot be read.
+
+        Args:
+            encoder: frozen.
+            part: name of the part.
+            images: files, each counted once.
+            read, variant: see `common.features.cached_features`.
 
         Raises:
             ImageError: none can be read.
@@ -35,6 +47,8 @@ class FeatureConfig(FeatureFlags, TrainConfig):
             paths,
             encoder,
             self.features_folder(self.data) / part,
+            read=read,
+            variant=variant,
             workers=self.workers,
             device=self.device,
         )

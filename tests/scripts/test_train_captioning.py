@@ -264,6 +264,7 @@ def test_scheduled_sampling_learns_too(script, flags, tmp_path):
         (("--samples", 1), "--samples 1: must be at least 2"),
         (("--scheduled-sampling", 2), "--scheduled-sampling 2.0: must be at most 1"),
         (("--decoder", "att2in", "--cell", "gru"), "--decoder att2in is an LSTM"),
+        (("--views", 2, "--finetune-encoder"), "leave --views out"),
     ],
 )
 def test_flags_that_do_not_go_together(script, flags, tmp_path, more, message):
@@ -321,6 +322,26 @@ def test_self_critical_and_tuned_with_concepts(script, concept_flags, animals, t
         same = torch.equal(next(after.encoder.parameters()), next(before.encoder.parameters()))
         assert same == (name == "scst")
         assert history(tmp_path / name)[0]["train_loss"] == pytest.approx(0, abs=20)
+
+
+def test_an_epoch_sees_each_view_and_rewards_go_with_references(script, concept_flags, animals, tmp_path):
+    flags = [*concept_flags, "--data", animals, "--patience", 0, "--batch-size", 4]
+    first = tmp_path / "xe"
+    done = script("train_captioning.py", *flags, "--epochs", 4, "--learning-rate", 0.01, "--out", first)
+    assert done.code == 0, done.err
+    more = ["--epochs", 1, "--init-from", first, "--views", 3, "--paired", 0.5]
+    losses = {}
+    for weight in (0, 1):
+        run = tmp_path / f"scst{weight}"
+        done = script("train_captioning.py", *flags, *more, "--out", run, "--self-critical",
+                      "--references", weight)  # fmt: skip
+        assert done.code == 0, done.err
+        losses[weight] = history(run)[0]["train_loss"]
+    assert losses[1] > losses[0] + 1  # nats beside rewards near zero
+    run = tmp_path / "views"
+    assert script("train_captioning.py", *flags, *more, "--out", run).code == 0
+    images = int(history(first)[-1]["step"] + 1) // 4  # steps of an epoch
+    assert int(history(run)[-1]["step"] + 1) == 3 * images
 
 
 def test_an_encoder_without_a_classifier_says_that_concepts_are_off(script, flags, tmp_path):
