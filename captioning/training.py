@@ -198,9 +198,7 @@ def _check(config: CaptioningConfig) -> None:
     if config.text_share <= 0:
         raise UsageError(f"--text-share {config.text_share}: must be above 0; leave --text out for none")
     if config.views > 1 and config.finetune_encoder:
-        raise UsageError(
-            "--finetune-encoder varies each image anew at each step; leave --views out"
-        )
+        raise UsageError("--finetune-encoder varies each image anew at each step; leave --views out")
     if config.decoder == "att2in" and config.cell != "lstm":
         raise UsageError(f"--decoder att2in is an LSTM; --cell {config.cell} does not go with it")
 

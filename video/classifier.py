@@ -200,7 +200,7 @@ class ActionClassifier(Predictor["VideoModel | OnGraphs"]):
         """Frames, each with the one before it -> (S, T, 3, H, W)."""
         streams = self.model.config.streams
         images = [stream_image(frame, before, stream) for stream in streams for frame, before in frames]
-        pixels = prepared(images, self.model.encoder.preprocess, self.network.resized)
+        pixels = prepared(images, self.model.encoder.preprocess)
         return pixels.reshape(len(streams), len(frames), *pixels.shape[1:])
 
     def _classify(self, clips: Sequence[np.ndarray], top: int) -> list[Action]:

@@ -25,7 +25,6 @@ from common.images import ImageBatch, Preprocess, blamed_on
 from common.threads import ahead
 from video.decode import VideoError
 from video.images import StreamKind, pad, prepared, read_clip, stream_image
-from video.on_torch import resized
 
 COLUMNS = ("file", "label", "group")
 
@@ -157,7 +156,7 @@ class ClipReader:
             ]
             if self.view:
                 images = self._augment(path, images)
-            return prepared(images, preprocess, resized)
+            return prepared(images, preprocess)
 
     def _augment(self, path: Path, images: list[np.ndarray]) -> list[np.ndarray]:
         digest = hashlib.sha256(f"{path.name} {self.view}".encode()).digest()

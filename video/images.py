@@ -3,7 +3,7 @@
 Notation: N clips, S streams, T frames, L grid places, C channels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ StreamKind = Literal["appearance", "difference", "flow"]
 OVERSAMPLING = 2
 """Frames that are read for each that the network sees; training takes one of them at random."""
 _MAX_FLOW = 20.0  # pixels between two frames at which the flow's colours saturate
+_BLOCK = 8  # pixels of a block from which on blocks are averaged first
 _FLOW_SIDE = 160  # pixels of the shorter side on which flow is computed
 
 
@@ -44,35 +45,26 @@ def stream_image(frame: Frame, previous: Frame | None, stream: StreamKind) -> np
     return _flow(before, frame.pixels)
 
 
-def prepared(
-    images: Sequence[np.ndarray],
-    preprocess: Preprocess,
-    resized: Callable[[np.ndarray, Preprocess], np.ndarray],
-) -> np.ndarray:
-    """Images of a clip, uint8 (H, W, 3) each -> (N, 3, height, width), as `Preprocess.batch`.
+def prepared(images: Sequence[np.ndarray], preprocess: Preprocess) -> np.ndarray:
+    """Images of a clip, uint8 (H, W, 3) each of any size -> (N, 3, height, width), as `Preprocess.batch`."""
+    return preprocess.batch([_reduced(image, preprocess) for image in images])
 
-    Args:
-        images: of any size.
-        preprocess: of the encoder.
-        resized: makes them smaller before; `reduced`, or `video.on_torch.resized` where torch is at hand.
+
+def _reduced(image: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """An image that is larger than what the encoder sees, in that size; any other as it is.
+
+    Areas are averaged, which takes a fraction of the time of Pillow's resize; of a large image, whole blocks
+    first.
     """
-    return preprocess.batch([resized(image, preprocess) for image in images])
-
-
-def reduced(image: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """An image made smaller by whole factors, to no less than twice what the encoder sees.
-
-    Blocks are averaged, which takes a fraction of the time of Pillow's resize of a large image.
-    """
-    down, across = (
-        max(1, have // (2 * wanted))
-        for have, wanted in zip(image.shape, (preprocess.height, preprocess.width), strict=False)
-    )
-    if down == across == 1:
-        return image
     import cv2
 
-    size = -(-image.shape[1] // across), -(-image.shape[0] // down)
+    size = preprocess.width, preprocess.height
+    across, down = image.shape[1] // size[0], image.shape[0] // size[1]
+    if not across or not down:
+        return image
+    if across * down >= _BLOCK:
+        blocks = -(-image.shape[1] // across), -(-image.shape[0] // down)
+        image = cv2.resize(image, blocks, interpolation=cv2.INTER_AREA)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from common.engine import GraphEncoder, GraphModel
 from common.schema import checked
 from video.config import Architecture
-from video.images import reduced
 
 _FRAMES = 8  # that are encoded at a time: the engine compiles what it runs for each number of them
 
@@ -21,7 +20,6 @@ class OnGraphs(GraphModel):
 
     task = "video"
     names = ("look", "classify")
-    resized = staticmethod(reduced)
 
     def describe(self, facts: Mapping[str, Any], weights: bytes) -> None:
         """See `GraphModel.describe`."""

@@ -8,23 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from common.device import autocast
-from common.images import Preprocess
 from video.model import VideoModel
-
-
-def resized(image: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """An image, uint8 (H, W, 3), as the encoder sees it, (height, width, 3).
-
-    torch's antialiased resize of bytes takes a quarter of the time of Pillow's and starts no threads; the two
-    differ by 1 in three values of a thousand.
-    """
-    size, mode = [preprocess.height, preprocess.width], InterpolationMode(preprocess.interpolation)
-    pixels = torch.from_numpy(np.require(image, requirements="W")).permute(2, 0, 1)
-    return F.resize(pixels, size, interpolation=mode, antialias=True).permute(1, 2, 0).numpy()
 
 
 class OnTorch:
@@ -35,8 +21,6 @@ class OnTorch:
         device: where it runs.
         precision: bf16 or fp32.
     """
-
-    resized = staticmethod(resized)
 
     def __init__(self, model: VideoModel, device: torch.device, precision: Any) -> None:
         self.model, self.device, self.precision = model, device, precision

@@ -180,8 +180,8 @@ def _open(
     for view, stream in product(range(config.views), config.streams):
         paths = [clip.path for clip in (to_augment if view else [c for part in parts.values() for c in part])]
         reader = ClipReader(stream, config.frames, view, mirrored[view])
-        # older features show mirrored flow with its direction as it was
-        variant = f"{reader} to the other side" if mirrored[view] and stream == "flow" else str(reader)
+        # older features were resized by torch, and mirrored flow had its direction as it was
+        variant = f"{reader} by area"
         store, rows, errors = cached_features(
             paths,
             model.encoder,
