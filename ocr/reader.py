@@ -45,6 +45,7 @@ _LEVEL = 0.75  # confidence above which text does not lie sideways
 _MARGIN = 0.08  # by so much turned text is read with more confidence if the page is to be turned
 _LEAST_TURNED = 5  # characters: less text is not turned
 _TEXT = 0.6  # below this confidence of its longest lines a page holds no text, but for lines that are sure
+_HOPELESS = 0.8  # share of the confidence asked for, below which greedy decoding leaves nothing to search for
 BEAM_SIZE = 6
 """Of reading by default."""
 
@@ -192,6 +193,8 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
             lines, log_probs = [lines[i] for i in order], [log_probs[i] for i in order]
         read = []
         for line, scores, row in zip(lines, log_probs, rows, strict=True):
+            if greedy(scores, self.model.charset).confidence < _HOPELESS * min_confidence:
+                continue
             reading = self._decode(scores, beam_size, language_model)
             if reading.text.strip() and reading.confidence >= min_confidence:
                 read.append(_line(layout, line, row, reading))

@@ -7,6 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from common.charset import Charset
+from common.ctc import prefix_beam_search
 from common.errors import ImageError, UsageError
 from common.ngrams import CharacterNgrams
 from ocr import TextReader
@@ -221,6 +222,23 @@ def test_reader_uses_the_language_model_of_its_recognizer_unless_told_otherwise(
     assert set(reader.read_lines(picture)[0].text) == {"b"}
     assert set(reader.read_lines(picture, language_model=Wants("a"), beam_size=4)[0].text) == {"a"}
     assert set(reader.read_lines(picture, beam_size=1)[0].text) == {"a"}  # greedy asks no language model
+
+
+def test_what_greedy_decoding_makes_nothing_of_is_not_searched(monkeypatch):
+    searched = []
+
+    def search(*arguments, **options):
+        searched.append(arguments)
+        return prefix_beam_search(*arguments, **options)
+
+    monkeypatch.setattr("ocr.reader.prefix_beam_search", search)
+    reader = TextReader(tiny_recognizer(), "cpu", "fp32")  # untrained, so that it is sure of nothing
+    page = page_picture(ROWS)
+    reader.read(page, min_confidence=0.0)
+    assert len(searched) >= len(ROWS)
+    searched.clear()
+    assert not reader.read(page, min_confidence=1.0).lines
+    assert not searched
 
 
 def test_a_bad_line_does_not_stop_the_others(tmp_path):
