@@ -7,11 +7,11 @@
 set -euo pipefail
 data=$1 runs=$2
 
-study() { # hours, clips of train, epochs
+study() { # hours, clips of train, times that an epoch draws each, epochs
     local report=reports/speech/hours_$1.json
     [ -f "$report" ] && return
     rm -rf "${runs:?}/hours_$1"
-    python scripts/train_speech.py --data "$data" --out "$runs/hours_$1" --limit "$2" --epochs "$3" --bands 64 \
+    python scripts/train_speech.py --data "$data" --out "$runs/hours_$1" --limit "$2" --repeat "$3" --epochs "$4" --bands 64 \
         --hidden-size 256 --layers 2 --dropout 0.25 --learning-rate 1.5e-3 --patience 0 --keep last --workers 0
     python scripts/evaluate_speech.py --data "$data" --split val --model "$runs/hours_$1" --report "$runs/hours_$1.json"
     python -c 'import json, sys
@@ -20,6 +20,6 @@ del report["worst_clips"]  # texts of the data set
 json.dump({"hours": float(sys.argv[3]), **report}, open(sys.argv[2], "w"), indent=1)' "$runs/hours_$1.json" "$report" "$1"
 }
 
-study 0.2 155 590
-study 0.7 541 170
-study 1.4 0 85
+study 0.2 155 10 59
+study 0.7 541 5 34
+study 1.4 0 1 85
