@@ -37,12 +37,13 @@ from ocr.phrases import TextSource
 from ocr.synthetic import SyntheticLines, find_fonts
 
 PAGE = """
-import resource, sys
+import sys
+from timing import largest, resident
 from ocr import TextReader
 reader = TextReader.from_pretrained(sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = resident()
 lines = len(reader.read(sys.argv[2]).lines)
-print(lines, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(lines, largest() * 2**20 - before)
 """
 
 
@@ -144,11 +145,15 @@ def main(config: Config) -> None:
             lambda: by_ink.read(page), lambda: reader.read(page), config.repeats
         )
         done = subprocess.run(
-            [sys.executable, "-c", PAGE, config.model, str(page)], check=True, capture_output=True, text=True
+            [sys.executable, "-c", PAGE, config.model, str(page)],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
-        lines, kibibytes = map(int, done.stdout.split())
-        result["page_lines"] = lines
-        result["page_memory_gib"] = round(kibibytes / 2**20, 3)
+        lines, grown = done.stdout.split()
+        result["page_lines"] = int(lines)
+        result["page_memory_gib"] = round(float(grown) / 2**30, 3)
     print(json.dumps(result, indent=1))
     if config.report:
         config.report.write_text(json.dumps(result, indent=1), encoding="utf-8")

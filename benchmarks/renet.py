@@ -14,7 +14,6 @@
 """
 
 import json
-import resource
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from timing import ratios, seconds
+from timing import largest, ratios, seconds
 from torch import nn
 
 from common.cli import command_line, run
@@ -135,13 +134,9 @@ def measure(layer: str, times: str) -> dict[str, float]:
     module: Any = ReNet(CHANNELS, CHANNELS // 2) if layer == "renet" else SelfAttention(CHANNELS)
     module(torch.randn(1, CHANNELS, 3, 4)).sum().backward()
     maps = torch.randn(1, CHANNELS, side * HEIGHT, side * WIDTH)
-    before = _peak()
+    before = largest()
     taken = sorted(seconds(lambda: module(maps).sum().backward()) for _ in range(3))
-    return {"seconds": round(taken[1], 4), "mib": round(_peak() - before, 1)}
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": round(taken[1], 4), "mib": round(largest() - before, 1)}
 
 
 def over_encoder(config: Config) -> dict[str, float]:

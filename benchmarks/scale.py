@@ -39,7 +39,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 from pyarrow import dataset, parquet
-from timing import run_apart
+from timing import largest, run_apart
 
 from common.cli import command_line, run
 from common.evaluation import write_report
@@ -208,7 +208,7 @@ def paths(config: Config, folder: Path) -> dict[str, Any]:
     try:
         while process.poll() is None and time.perf_counter() - started < MOST_SECONDS:
             time.sleep(0.5)
-            memory.append(resident_of(process.pid))
+            memory.append(largest(process.pid))
             if not listed_seconds and (out / "_run.json").exists():
                 listed_seconds = time.perf_counter() - started
             if not first_batch and next(out.glob("part-*"), None):
@@ -232,15 +232,6 @@ def paths(config: Config, folder: Path) -> dict[str, Any]:
 def interruptible() -> None:
     """A process that a shell started in the background ignores Ctrl-C, and so would what it starts."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def resident_of(pid: int) -> float:
-    """The largest memory of a process so far, in MiB (Linux); 0 when it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return max((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), default=0.0)
 
 
 def kills(config: Config, folder: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What benchmarks share: times and memory against a baseline in the same run."""
 
-import os
 import statistics
 import subprocess
 import sys
@@ -51,13 +50,35 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
+def largest(process: int | str = "self") -> float:
+    """The largest memory of a process so far, in MiB (Linux); 0 when it has ended.
+
+    `ru_maxrss` would not do: a process inherits that of the one that starts it.
+    """
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return max((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), default=0.0)
+
+
+_APART = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(process.pid, 0)
+print(status, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+"""Starts a command from a small process, whose memory the command inherits as its largest so far."""
+
+
 def run_apart(command: Sequence[str]) -> tuple[float, float]:
     """User and system CPU seconds of a command, and the highest memory of its process in MiB (Unix)."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise subprocess.CalledProcessError(status, command)
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    apart = [sys.executable, "-S", "-c", _APART, *command]
+    done = subprocess.run(apart, stdout=subprocess.PIPE, text=True, check=True)
+    status, cpu, memory = done.stdout.split()
+    if int(status):
+        raise subprocess.CalledProcessError(int(status), command)
+    return float(cpu), float(memory)
 
 
 def cold(command: Sequence[str], repeats: int) -> dict[str, object]:
