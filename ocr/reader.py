@@ -193,9 +193,9 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
             lines, log_probs = [lines[i] for i in order], [log_probs[i] for i in order]
         read = []
         for line, scores, row in zip(lines, log_probs, rows, strict=True):
-            if greedy(scores, self.model.charset).confidence < _HOPELESS * min_confidence:
-                continue
-            reading = self._decode(scores, beam_size, language_model)
+            reading = greedy(scores, self.model.charset)
+            if beam_size > 1 and reading.confidence >= _HOPELESS * min_confidence:
+                reading = self._decode(scores, beam_size, language_model)
             if reading.text.strip() and reading.confidence >= min_confidence:
                 read.append(_line(layout, line, row, reading))
         if self.finder is None and probed.confidence < _TEXT:
