@@ -454,10 +454,14 @@ BUNDLED = [
 )
 def test_every_bundled_model_loads_and_is_small(kind, metric, name):
     model = kind.from_pretrained(name)
-    assert model.info["metrics"][metric] > 0
     folder = kind.bundled()[name]
+    card = (folder / "README.md").read_text()
     assert (folder / "model.safetensors").stat().st_size <= 25 * 2**20
-    assert "## Limits" in (folder / "README.md").read_text()
+    assert "## Limits" in card
+    if "metrics" in model.info:
+        assert model.info["metrics"][metric] > 0
+    else:  # trained on all there is
+        assert "nothing is left to score this model on" in card
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
