@@ -6,18 +6,22 @@ graph names no file, so that it cannot reach for anything outside of its folder.
 """
 
 import hashlib
+import json
 import os
 import platform
 import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from common.errors import ModelError, UsageError
+from common.files import cache_folder, write_aside
 from common.images import Preprocess
 from common.memory import release_freed_memory
 from common.model_folder import CONSTANTS, bundled_models, find_file, read_weights
@@ -31,6 +35,8 @@ GRAPH_FORMAT = 1
 _threads = 0  # 0 leaves it to `threads`
 _EXPORT = "visionrnn export MODEL --out DIR makes them anew"
 
+_DIGEST = 32  # bytes of a SHA-256
+_MOST_KEPT = 512 * 2**20  # bytes of compiled graphs; those of the bundled models are a quarter of it
 _FAR_BELOW, _PATIENCE = 4, 16  # how many times smaller inputs must be, and for how many calls
 
 
@@ -167,26 +173,69 @@ def load_graphs(
     missing = [name for name in names if f"{name}.xml" not in listed["files"]]
     if missing:
         raise ModelError(f"{folder}: has no graph {missing[0]!r}; {_EXPORT}")
-    # weights and constants are one buffer to a graph
-    buffer = _openvino().Tensor(
-        np.frombuffer(padded(weights) + _checked(folder, CONSTANTS, listed["files"]), np.uint8)
-    )
-    graphs = {}
+    constants = _checked(folder, CONSTANTS, listed["files"])
     core = _openvino().Core()
     chosen = pick_precision(precision)
+    # weights and constants are one buffer to a graph
+    buffer = cache(lambda: _openvino().Tensor(np.frombuffer(padded(weights) + constants, np.uint8)))
+    graphs = {}
     for name in names:
         file = f"{name}.xml"
         content = _checked(folder, file, listed["files"])
-        try:
-            model = core.read_model(content, buffer)
-            compiled = core.compile_model(model, "CPU", _settings(chosen))
-        except Exception as error:  # every kind of damage, or an operator that this OpenVINO lacks
-            raise ModelError(
-                f"{folder / file}: OpenVINO {_version()} cannot run it ({_first_line(error)}); "
-                f"pip install --upgrade openvino, or {_EXPORT}"
-            ) from None
+        digests = (config["weights_sha256"], listed["files"][CONSTANTS], listed["files"][file])
+        key = _key(core, *digests, chosen)
+        compiled = _read_kept(core, key, _settings(chosen))
+        if compiled is None:
+            try:
+                compiled = core.compile_model(core.read_model(content, buffer()), "CPU", _settings(chosen))
+            except Exception as error:  # every kind of damage, or an operator that this OpenVINO lacks
+                raise ModelError(
+                    f"{folder / file}: OpenVINO {_version()} cannot run it ({_first_line(error)}); "
+                    f"pip install --upgrade openvino, or {_EXPORT}"
+                ) from None
+            _keep(key, compiled)
         graphs[name] = Graph(compiled)
     return graphs, chosen
+
+
+def _key(core: "openvino.Core", *parts: str) -> str:
+    """Names a graph that was compiled of these parts, by this OpenVINO, for this CPU."""
+    cpu = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    made_of = [*parts, _openvino().get_version(), platform.machine(), *map(str, cpu)]
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
+
+
+def _read_kept(
+    core: "openvino.Core", key: str, settings: Mapping[str, Any]
+) -> "openvino.CompiledModel | None":
+    """A graph that was compiled before, which takes a third of the time of compiling it; None without one."""
+    try:
+        file = cache_folder() / "graphs" / key
+        content = file.read_bytes()
+        if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
+            return None
+        os.utime(file)
+        return core.import_model(content[_DIGEST:], "CPU", dict(settings))
+    except (OSError, RuntimeError):  # not there; OpenVINO does not read it; a user without a home
+        return None
+
+
+def _keep(key: str, compiled: "openvino.CompiledModel") -> None:
+    """Keep a compiled graph for the next process; of all that are kept, those used last stay.
+
+    Where that cannot be done, on a full disk or without a home, the next process compiles it again.
+    """
+    with suppress(OSError, RuntimeError):
+        folder = cache_folder() / "graphs"
+        folder.mkdir(parents=True, exist_ok=True)
+        content = compiled.export_model().getvalue()
+        with write_aside(folder / key) as aside:
+            aside.write_bytes(hashlib.sha256(content).digest() + content)
+        room = _MOST_KEPT
+        for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True):
+            room -= file.stat().st_size
+            if room < 0:
+                file.unlink(missing_ok=True)
 
 
 def has_graphs(config: Mapping[str, Any]) -> bool:

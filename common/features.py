@@ -24,7 +24,7 @@ from common.cli import print_note
 from common.device import autocast, pick_device, pick_precision
 from common.encoder import Encoder, EncoderFlags
 from common.errors import ImageError
-from common.files import locked, share, write_aside
+from common.files import cache_folder, locked, share, write_aside
 from common.images import PIXELS, ImageBatch, Preprocess, read_batches
 from common.schema import Range, checked
 
@@ -88,11 +88,6 @@ class FeatureStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open()
-
-
-def cache_folder() -> Path:
-    """Where caches go unless the user says otherwise: `$XDG_CACHE_HOME` or `~/.cache`, then `visionrnn`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visionrnn"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,6 +178,11 @@ def load_json(file: Path) -> Any:
         raise DataError(f"{file}: no JSON ({error})") from None
 
 
+def cache_folder() -> Path:
+    """Where caches go unless the user says otherwise: `$XDG_CACHE_HOME` or `~/.cache`, then `visionrnn`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visionrnn"
+
+
 @contextlib.contextmanager
 def write_aside(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to; it replaces `path` once it is on disk, and is removed if that fails.

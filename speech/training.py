@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from common.charset import Charset, composed
 from common.cli import command_line, sizes_of
 from common.errors import DataError
-from common.features import cache_folder
+from common.files import cache_folder
 from common.loading import PartsData
 from common.ngrams import CharacterNgrams
 from common.schema import Range

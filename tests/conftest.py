@@ -31,6 +31,13 @@ from translation.model import TranslationModel
 torch.set_num_threads(1)  # the suite's time then does not depend on what else runs on the machine
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """No test reads or fills the user's cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 TINY_ENCODER = "test_resnet"
 COLOURS = {"red": (220, 30, 30), "green": (30, 170, 40), "blue": (40, 60, 220), "yellow": (240, 220, 40)}

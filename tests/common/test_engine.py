@@ -1,7 +1,9 @@
 """What holds for the graphs of every task."""
 
 import hashlib
+import io
 import json
+import os
 import shutil
 import warnings
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from captioning import Captioner
+from common import engine
 from common.engine import Graph, GraphModel
 from common.errors import ModelError, VisionWarning
 from common.export import export
@@ -21,7 +24,7 @@ from language import Writer
 from ocr import TextReader
 from segmentation import Segmenter
 from speech import Transcriber
-from tests.conftest import tiny_model
+from tests.conftest import shape_picture, tiny_model
 from tests.language.conftest import tiny_language_model
 from tests.ocr.conftest import tiny_recognizer
 from tests.segmentation.conftest import tiny_segmenter
@@ -139,6 +142,98 @@ def test_numbers_of_weights_are_whole(exported):
     facts = json.loads((exported("vqa")[0] / "config.json").read_text())["graphs"]
     assert facts["parameters"] == sum(p.numel() for p in tiny_answerer().parameters())
     assert np.prod(facts["grid"]) > 0
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """The compiled graphs that are kept, and how many were compiled since it was last asked."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    compiled = []
+    keep = engine._keep
+    monkeypatch.setattr(engine, "_keep", lambda *args: (compiled.append(args), keep(*args)))
+
+    def files():
+        count = len(compiled)
+        compiled.clear()
+        return sorted((tmp_path / "cache" / "visionrnn" / "graphs").iterdir()), count
+
+    return files
+
+
+def _answers(folder):
+    answerer = Answerer.from_pretrained(folder, precision="fp32")
+    return answerer.answer(shape_picture("red", "square"), "what colour is the square?").top
+
+
+def test_a_graph_is_compiled_once(exported, kept, tmp_path):
+    first = _answers(exported("vqa")[0])
+    files, compiled = kept()
+    assert len(files) == compiled > 0
+    assert _answers(exported("vqa")[0]) == first
+    assert kept() == (files, 0)
+
+    other = tiny_answerer()  # the same graphs, other weights
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    other.save_pretrained(tmp_path / "other")
+    export(type(other), tmp_path / "other")
+    assert _answers(tmp_path / "other") != first
+    assert kept()[1] == compiled
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b[:40] + b"x" + b[41:], lambda b: b""])
+def test_a_damaged_compiled_graph_is_compiled_again(exported, kept, damage):
+    first = _answers(exported("vqa")[0])
+    files, compiled = kept()
+    for file in files:
+        file.write_bytes(damage(file.read_bytes()))
+    assert _answers(exported("vqa")[0]) == first
+    assert kept() == (files, compiled)
+    assert _answers(exported("vqa")[0]) == first
+    assert kept() == (files, 0)
+
+
+def test_what_this_openvino_does_not_read_is_compiled_again(exported, kept):
+    first = _answers(exported("vqa")[0])
+    files, compiled = kept()
+    content = b"of another version"
+    for file in files:
+        file.write_bytes(hashlib.sha256(content).digest() + content)
+    assert _answers(exported("vqa")[0]) == first
+    assert kept() == (files, compiled)
+
+
+def test_the_compiled_graphs_used_last_are_kept(exported, kept, monkeypatch):
+    _answers(exported("vqa")[0])
+    old = kept()[0]
+    for age, file in enumerate(old):
+        os.utime(file, (1000 - age, 1000 - age))
+    _answers(exported("vqa")[0])  # reads them all, so that they are new again
+    assert all(file.stat().st_mtime > 1000 for file in old)
+    for age, file in enumerate(old):
+        os.utime(file, (1000 - age, 1000 - age))
+    engine._keep("new", _Exported(b"new"))
+    new = old[0].parent / "new"
+    monkeypatch.setattr(engine, "_MOST_KEPT", new.stat().st_size + old[0].stat().st_size)
+    engine._keep("new", _Exported(b"new"))
+    assert set(kept()[0]) == {new, old[0]}
+
+
+class _Exported:
+    """What is kept of a compiled model."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def export_model(self):
+        return io.BytesIO(self.content)
+
+
+def test_without_a_place_for_compiled_graphs_all_runs(exported, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert _answers(exported("vqa")[0])
 
 
 class _Counted:
