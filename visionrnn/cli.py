@@ -50,6 +50,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     },
     ("demo",): Command("visionrnn.demo.command", "Config", does="Serve a page to try the tasks on."),
     ("models",): Command("visionrnn.models", "Config", does="List the models that come along."),
+    ("average",): Command("visionrnn.average", "Config", does="Average the weights of models."),
     ("export",): Command("visionrnn.export", "Config", does="Give a model the graphs that need no torch."),
     ("completion",): Command(
         "visionrnn.completion", "Config", does="Print what makes bash or zsh complete commands and flags."

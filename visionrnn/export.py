@@ -1,16 +1,12 @@
 """`visionrnn export`: what the command does with its flags."""
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from common.cli import needs_extra
-from common.errors import ModelError
-from common.model_folder import find_folder, read_config
-from visionrnn.tasks import TASKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +30,8 @@ def main(config: Config) -> None:
     """Write the graphs. Raises ModelError."""
     with needs_extra("train"):
         from common.export import export
+        from visionrnn.kinds import find_model
 
-        modules = [importlib.import_module(f"{task.package}.model") for task in TASKS]
-        modules.append(importlib.import_module("ocr.finder"))
-    kinds = {kind.task: kind for module in modules for kind in vars(module).values() if _is_model(kind)}
-    bundled = {name: folder for kind in kinds.values() for name, folder in kind.bundled().items()}
-    folder = find_folder(config.model, bundled)
-    task = read_config(folder)["task"]
-    if task not in kinds:
-        raise ModelError(f"{folder}: a model for {task}; expected one for {', '.join(sorted(kinds))}")
-    export(kinds[task], folder, config.out)
+    kind, folder = find_model(config.model)
+    export(kind, folder, config.out)
     print(config.out or folder)
-
-
-def _is_model(kind: Any) -> bool:
-    from common.pretrained import PretrainedModel
-
-    return isinstance(kind, type) and issubclass(kind, PretrainedModel) and hasattr(kind, "task")
