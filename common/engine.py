@@ -214,7 +214,8 @@ def _read_kept(
         content = file.read_bytes()
         if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
             return None
-        os.utime(file)
+        with suppress(OSError):  # may be read, but not written
+            os.utime(file)
         return core.import_model(content[_DIGEST:], "CPU", dict(settings))
     except (OSError, RuntimeError):  # not there; OpenVINO does not read it; a user without a home
         return None
