@@ -97,7 +97,6 @@ class Concepts:
                     other.append(word)
         self.hits, self.misses = torch.tensor(hits or [1.0]), torch.tensor(misses or [0.0])
         self.other = torch.tensor(other or [0])
-        self.found = len(hits) / max(1, sum(map(len, mentioned)))
         self.concepts = seen.words.shape[1]
 
     def imagine(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
