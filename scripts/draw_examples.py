@@ -110,27 +110,26 @@ def _car(draw: ImageDraw.ImageDraw, x: float, y: float, size: float, colour: tup
         draw.ellipse(box(side - 0.07, 0.08, side + 0.07, 0.18), fill=(235, 70, 60))
 
 
-def figure(seconds: float, random: np.random.Generator) -> Image.Image:
-    """A person before a depth camera who waves, 320 x 240: near is bright, far is black."""
+def figure(time: float, random: np.random.Generator) -> Image.Image:
+    """A person who squats before a depth camera, at a time from 0 to 1; 320 x 240, near is bright."""
     image = Image.new("L", (320, 240))
     draw = ImageDraw.Draw(image)
-    lift = min(1.0, seconds / 0.6) * min(1.0, max(0.0, 3.0 - seconds) / 0.5)
-    swing = 0.55 * math.sin(2 * math.pi * 1.6 * seconds) * lift
-    grey = 118
+    low = math.sin(math.pi * time) ** 2  # how deep: 1 is the lowest
+    down, grey = 45 * low, 118
 
-    def limb(points: list[tuple[float, float]], width: int, shade: int) -> None:
-        draw.line(points, fill=shade, width=width, joint="curve")
+    def limb(points: list[tuple[float, float]], width: int, shade: float) -> None:
+        draw.line(points, fill=int(shade), width=width, joint="curve")
         for x, y in points:
-            draw.ellipse([x - width / 2, y - width / 2, x + width / 2, y + width / 2], fill=shade)
+            draw.ellipse([x - width / 2, y - width / 2, x + width / 2, y + width / 2], fill=int(shade))
 
-    draw.ellipse([147, 52, 173, 86], fill=grey)
-    draw.rounded_rectangle([138, 84, 182, 150], 12, fill=grey)
-    limb([(150, 148), (148, 185), (147, 224)], 17, grey - 2)
-    limb([(170, 148), (172, 185), (173, 224)], 17, grey - 2)
-    limb([(181, 93), (190, 122), (190, 150)], 12, grey + 1)
-    elbow = (122 - 4 * lift, 122 - 24 * lift)
-    hand = (120 - 6 * lift + 26 * math.sin(swing), 150 - 88 * lift + 10 * abs(math.sin(swing)))
-    limb([(140, 93), elbow, hand], 12, grey + int(9 * lift))
+    draw.ellipse([147, 52 + down, 173, 86 + down], fill=grey)
+    draw.rounded_rectangle([138, 84 + down, 182, 150 + down], 12, fill=grey)
+    for side in (-1, 1):  # knees bend outwards and hands come forward
+        knee = (160 + side * (12 + 16 * low), 185 + 20 * low)
+        limb([(160 + side * 10, 148 + down), knee, (160 + side * 13, 224)], 17, grey - 2 + 13 * low)
+        elbow = (160 + side * (33 - 6 * low), 122 + down - 5 * low)
+        hand = (160 + side * (35 - 9 * low), 150 + down - 40 * low)
+        limb([(160 + side * 20, 93 + down), elbow, hand], 12, grey + 1 + 25 * low)
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(0.7)), dtype=np.float32)
     noise = random.normal(0, 1.5, pixels.shape) * (pixels > 20)
     return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8)).convert("RGB")
@@ -142,7 +141,7 @@ def clip(file: Path, random: np.random.Generator, seconds: float = 3.2, rate: in
         stream = out.add_stream("libx264", rate=Fraction(rate), options={"crf": "20"})
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         for k in range(int(seconds * rate)):
-            frame = av.VideoFrame.from_image(figure(k / rate, random))
+            frame = av.VideoFrame.from_image(figure(k / rate / seconds, random))
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
 
