@@ -320,7 +320,7 @@ def cases() -> list[ParameterSet]:
 @pytest.mark.parametrize("line", cases())
 def test_commands_do_what_they_say(line, folder, monkeypatch, capsys):
     command, own, rest = find(shlex.split(line.rpartition(" | ")[2])[1:])
-    task = own[1] if len(own) == 2 else {**VERBS, "export": "captioning"}[own[0]]
+    task = own[1] if len(own) == 2 else {**VERBS, "export": "captioning", "average": "captioning"}[own[0]]
     training = own[0] == "train"
     resumed = line.removesuffix(" --resume")
     folder(task, line, "" if len(own) == 2 else own[0])
