@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 
 HEADINGS = {
     "alphanumeric": "letters and digits %",
+    "answered_over_torch.ratio": "answers/s over torch",
     "answers_over_lstm.ratio": "questions/s over a bare LSTM",
     "attention_mib_at_16_times": "attention: times the memory on 16 times the places",
     "attention_seconds_at_16_times": "attention: times as long on 16 times the places",
@@ -74,6 +75,7 @@ HEADINGS = {
     "cider_d": "CIDEr-D",
     "class_accuracy": "class accuracy %",
     "clips_over_encoder.ratio": "clips/s over decoding and bare encoder",
+    "clips_over_torch.ratio": "clips/s over torch",
     "cold_cpu_over_imports.ratio": "cold CPU time over importing torch and timm",
     "cold_memory_mib": "its largest memory, MiB",
     "concepts_cost": "share of time that concepts cost",
@@ -115,6 +117,7 @@ HEADINGS = {
     "rnn": "RNN, each line by itself, nats",
     "rnn_microseconds": "RNN, microseconds a character",
     "rnn_over_lines": "RNN, state carried over lines, nats",
+    "segmentation_over_torch.ratio": "images/s over torch",
     "segmentation_over_encoder.ratio": "images/s over the bare encoder",
     "share_in_own_half": "attention in the own half %",
     "set_accuracy": "as sets %",
