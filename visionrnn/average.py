@@ -1,13 +1,12 @@
 """`visionrnn average`: what the command does with its flags."""
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from common.cli import needs_extra
+from common.cli import command_line, needs_extra
 from common.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def main(config: Config) -> None:
     kind, folder = find_model(config.models[0])
     mean = kind.from_pretrained(folder)
     tensors = {name: tensor.float() * shares[0] for name, tensor in _numbers(mean).items()}
-    minutes = mean.info.get("minutes", 0)
+    architecture, minutes = mean.architecture(), mean.info.get("minutes", 0)
     for name, share in zip(config.models[1:], shares[1:], strict=True):
         other_kind, folder = find_model(name)
         if other_kind is not kind:
@@ -69,7 +68,8 @@ def main(config: Config) -> None:
                 f"{folder}: a model for {other_kind.task}, {config.models[0]} is for {kind.task}"
             )
         other = kind.from_pretrained(folder)
-        differs = [k for k, v in mean.architecture().items() if other.architecture()[k] != v]
+        theirs = other.architecture()
+        differs = [key for key, value in architecture.items() if theirs[key] != value]
         if differs:
             raise ModelError(
                 f"{folder}: has another {differs[0]} than {config.models[0]}; train on from one model"
@@ -78,10 +78,8 @@ def main(config: Config) -> None:
             tensors[key] += tensor.float() * share
         minutes += other.info.get("minutes", 0)
     mean.load_state_dict({key: tensor / sum(shares) for key, tensor in tensors.items()}, strict=False)
-    flags = f" --weights {' '.join(f'{share:g}' for share in shares)}" if config.weights else ""
-    command = f"visionrnn average {shlex.join(config.models)}{flags} --out {config.out}"
     kept: dict[str, Any] = {key: mean.info[key] for key in ("data", "images", "captions") if key in mean.info}
-    mean.info = {**kept, "command": command, "minutes": round(minutes, 1)}
+    mean.info = {**kept, "command": command_line(), "minutes": round(minutes, 1)}
     mean.save_pretrained(config.out)
     export_best(kind, config.out)
     print(config.out)

@@ -42,7 +42,7 @@ def test_the_mean_is_one_model_with_graphs(script, runs, tmp_path, monkeypatch):
         torch.testing.assert_close(tensor, sum(one[key] for one in each) / 3)
     Captioner.from_pretrained(tmp_path / "mean", engine="graph")
     info = json.loads((tmp_path / "mean" / "config.json").read_text())["info"]
-    command = f"visionrnn average a b c --out {tmp_path / 'mean'}"
+    command = f"python scripts/average.py a b c --out {tmp_path / 'mean'}"
     assert info == {"data": "shapes", "minutes": 6.0, "command": command}
 
 
