@@ -46,6 +46,8 @@ _MARGIN = 0.08  # by so much turned text is read with more confidence if the pag
 _LEAST_TURNED = 5  # characters: less text is not turned
 _TEXT = 0.6  # below this confidence of its longest lines a page holds no text, but for lines that are sure
 _HOPELESS = 0.8  # share of the confidence asked for, below which greedy decoding leaves nothing to search for
+_UNSURE = 0.8  # confidence below which a line is read again, squeezed and stretched, for a vote
+_WIDTHS = (0.85, 1.2)
 BEAM_SIZE = 6
 """Of reading by default."""
 
@@ -325,10 +327,24 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
         language_model: LanguageModel | None,
         batch_size: int,
     ) -> list[Reading]:
-        """Grey lines -> readings, in batches of equally wide lines."""
+        """Grey lines -> readings, in batches of equally wide lines.
+
+        With a beam, an unsure line is read again at other widths, and the text wins that has the most
+        confidence over all of them: letters that are set too tight or too wide for one are not for another.
+        """
         _check(beam_size, language_model, batch_size)
-        rows = self._recognize(lines, batch_size)
-        return [self._decode(row, beam_size, language_model) for row in rows]
+        readings = [
+            self._decode(row, beam_size, language_model) for row in self._recognize(lines, batch_size)
+        ]
+        unsure = [i for i, reading in enumerate(readings) if reading.confidence < _UNSURE]
+        if beam_size == 1 or not unsure:
+            return readings
+        views = {i: [readings[i]] for i in unsure}
+        for factor in _WIDTHS:
+            again = [self.model.preprocess.stretched(lines[i], factor) for i in unsure]
+            for i, row in zip(unsure, self._recognize(again, batch_size), strict=True):
+                views[i].append(self._decode(row, beam_size, language_model))
+        return [_most_agreed(views.get(i, [reading])) for i, reading in enumerate(readings)]
 
     def _recognize(self, lines: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
         """Grey lines -> log-probabilities (T, classes) of each, in batches of equally wide lines."""
@@ -349,6 +365,14 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
         if language_model is None:
             language_model = self.model.language_model
         return prefix_beam_search(row, self.model.charset, beam_size, language_model=language_model)
+
+
+def _most_agreed(readings: Sequence[Reading]) -> Reading:
+    """Of several readings of a line, the surest of those that agree on the text with the most confidence."""
+    votes: dict[str, float] = {}
+    for reading in readings:
+        votes[reading.text] = votes.get(reading.text, 0.0) + reading.confidence
+    return max(readings, key=lambda reading: (votes[reading.text], reading.confidence))
 
 
 def _line(layout: Layout, line: LineImage, row: int, reading: Reading) -> Line:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from common.charset import Charset
-from common.ctc import prefix_beam_search
+from common.ctc import Reading, prefix_beam_search
 from common.errors import ImageError, UsageError
 from common.ngrams import CharacterNgrams
 from ocr import TextReader
@@ -183,6 +183,33 @@ def test_lines_of_every_shape_are_read():
     ]
     colour = [picture.convert("RGB") for picture in pictures[:1]]
     assert len(reader.read_lines([*pictures, *colour])) == 5
+
+
+@pytest.mark.parametrize(
+    ("says", "expected"),
+    [
+        ([("rn", 0.7), ("m", 0.5), ("m", 0.6)], ("m", 0.6)),  # two agree
+        ([("rn", 0.7), ("m", 0.5), ("n", 0.6)], ("rn", 0.7)),  # nobody agrees
+        ([("rn", 0.85), ("m", 0.9), ("m", 0.9)], ("rn", 0.85)),  # sure enough, not read again
+    ],
+)
+def test_an_unsure_line_is_read_again_at_other_widths(monkeypatch, says, expected):
+    reader = TextReader(tiny_recognizer(), "cpu", "fp32")
+    widths = []
+
+    def decoded(log_probs, *_, **__):
+        widths.append(len(log_probs))
+        return Reading(*says[len(widths) - 1], ())
+
+    monkeypatch.setattr("ocr.reader.prefix_beam_search", decoded)
+    line = np.full((64, 400), 255, np.uint8)
+    (found,) = reader.read_lines([line])
+    assert (found.text, found.confidence) == expected
+    assert widths == ([50, 43, 60] if expected[1] < 0.8 else [50])  # steps of 4 pixels
+    widths.clear()
+    monkeypatch.setattr("ocr.reader.greedy", decoded)
+    reader.read_lines([line], beam_size=1)
+    assert len(widths) == 1
 
 
 def test_reader_says_what_is_wrong(tmp_path):
