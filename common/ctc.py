@@ -14,6 +14,7 @@ from common.charset import BLANK, Charset
 from common.ngrams import LanguageModel
 
 _IMPOSSIBLE = -math.inf
+_OF_DIGITS = 1 / 3  # of the language model's say
 _UNLIKELY = 1e-3  # the beam search drops classes of lower probability, and texts below this share of the best
 
 
@@ -65,7 +66,8 @@ def prefix_beam_search(
         log_probs: (T, K) of one line.
         charset: gives classes their characters.
         beam_size: texts kept at each step.
-        language_model: adds `weight` times its log-probability, and `bonus`, for each character.
+        language_model: adds `weight` times its log-probability, and `bonus`, for each character; of both a
+            third for digits, as the figures of a number follow from each other less than letters do.
         weight: of the language model.
         bonus: for each character, against the language model's preference for short texts.
 
@@ -96,7 +98,8 @@ def prefix_beam_search(
                 if extended <= least:
                     continue
                 if language_model is not None:
-                    extended *= math.exp(weight * language_model.log_prob(character, text) + bonus)
+                    say = _OF_DIGITS if character.isdigit() else 1.0
+                    extended *= math.exp(say * (weight * language_model.log_prob(character, text) + bonus))
                 following[text + character][1] += extended
         ranked = sorted(following.items(), key=lambda item: sum(item[1]), reverse=True)[:beam_size]
         best = sum(ranked[0][1])

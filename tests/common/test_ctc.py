@@ -59,6 +59,22 @@ def test_language_model_decides_between_equals():
     assert prefix_beam_search(table, charset, 8, language_model=model).text == "qu"
 
 
+def test_the_language_model_has_less_say_in_digits():
+    """Either second character is four times as probable as what the texts go on with."""
+    charset = Charset("qxu012")
+    model = CharacterNgrams.of(["qu", "01"] * 20, charset, order=2)
+
+    def read(first, second, other):
+        rows = np.full((2, len(charset)), 1e-9)
+        for step, characters in enumerate(({first: 1.0}, {second: 0.8, other: 0.2})):
+            for character, p in characters.items():
+                rows[step, charset.encode(character)[0]] = p
+        return prefix_beam_search(np.log(rows), charset, 8, language_model=model).text
+
+    assert read("q", "x", "u") == "qu"
+    assert read("0", "2", "1") == "02"
+
+
 def test_n_grams_give_probabilities_that_add_up_to_one():
     charset = Charset("abcABC ")
     model = CharacterNgrams.of(["abca", "Abc", "cab c", "é"], charset, order=3)
