@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -193,13 +193,18 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
             lines, log_probs = self._best(lines, log_probs, found, min_confidence, batch_size)
             order, rows = reading_order([line.box for line in lines])
             lines, log_probs = [lines[i] for i in order], [log_probs[i] for i in order]
-        read = []
-        for line, scores, row in zip(lines, log_probs, rows, strict=True):
-            reading = greedy(scores, self.model.charset)
-            if beam_size > 1 and reading.confidence >= _HOPELESS * min_confidence:
-                reading = self._decode(scores, beam_size, language_model)
-            if reading.text.strip() and reading.confidence >= min_confidence:
-                read.append(_line(layout, line, row, reading))
+        readings = [greedy(scores, self.model.charset) for scores in log_probs]
+        if beam_size > 1:
+            hopeful = [i for i, r in enumerate(readings) if r.confidence >= _HOPELESS * min_confidence]
+            crops, scores = [lines[i].pixels for i in hopeful], [log_probs[i] for i in hopeful]
+            searched = self._decoded(crops, scores, beam_size, language_model, batch_size)
+            for i, reading in zip(hopeful, searched, strict=True):
+                readings[i] = reading
+        read = [
+            _line(layout, line, row, reading)
+            for line, row, reading in zip(lines, rows, readings, strict=True)
+            if reading.text.strip() and reading.confidence >= min_confidence
+        ]
         if self.finder is None and probed.confidence < _TEXT:
             read = [x for x in read if is_sure(x)]
         return Page(tuple(read), layout.angle, layout.size)
@@ -327,15 +332,25 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
         language_model: LanguageModel | None,
         batch_size: int,
     ) -> list[Reading]:
-        """Grey lines -> readings, in batches of equally wide lines.
+        """Grey lines -> readings, in batches of equally wide lines."""
+        _check(beam_size, language_model, batch_size)
+        rows = self._recognize(lines, batch_size)
+        return self._decoded(lines, rows, beam_size, language_model, batch_size)
+
+    def _decoded(
+        self,
+        lines: Sequence[np.ndarray],
+        log_probs: Sequence[np.ndarray],
+        beam_size: int,
+        language_model: LanguageModel | None,
+        batch_size: int,
+    ) -> list[Reading]:
+        """Readings of grey lines whose log-probabilities are known.
 
         With a beam, an unsure line is read again at other widths, and the text wins that has the most
         confidence over all of them: letters that are set too tight or too wide for one are not for another.
         """
-        _check(beam_size, language_model, batch_size)
-        readings = [
-            self._decode(row, beam_size, language_model) for row in self._recognize(lines, batch_size)
-        ]
+        readings = [self._decode(row, beam_size, language_model) for row in log_probs]
         unsure = [i for i, reading in enumerate(readings) if reading.confidence < _UNSURE]
         if beam_size == 1 or not unsure:
             return readings
@@ -368,11 +383,15 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
 
 
 def _most_agreed(readings: Sequence[Reading]) -> Reading:
-    """Of several readings of a line, the surest of those that agree on the text with the most confidence."""
+    """Of several readings of a line, the surest of those that agree on the text with the most confidence.
+
+    It is no surer than the first, of the line as it is: what only looks like text differs each time.
+    """
     votes: dict[str, float] = {}
     for reading in readings:
         votes[reading.text] = votes.get(reading.text, 0.0) + reading.confidence
-    return max(readings, key=lambda reading: (votes[reading.text], reading.confidence))
+    best = max(readings, key=lambda reading: (votes[reading.text], reading.confidence))
+    return replace(best, confidence=min(best.confidence, readings[0].confidence))
 
 
 def _line(layout: Layout, line: LineImage, row: int, reading: Reading) -> Line:
