@@ -206,6 +206,9 @@ def _check(config: CaptioningConfig) -> None:
 def _model(config: CaptioningConfig, train: list[CaptionedImage], text: list[list[str]]) -> CaptionModel:
     if config.init_from is not None:
         model = CaptionModel.from_pretrained(config.init_from).train()
+        if config.image_size:
+            side = config.image_size
+            model.encoder.preprocess = replace(model.encoder.preprocess, height=side, width=side)
         if config.words != "keep":
             found = _vocabulary(train, text, config.min_count).to_list()
             old = model.vocabulary.to_list() if config.words == "union" else []
