@@ -28,6 +28,8 @@ json.dump({**report, "row": sys.argv[3]}, open(sys.argv[2], "w"), indent=1)' "$r
 once=(--epochs 5 --learning-rate 1e-3 --concepts 0 --score dot)
 for decoder in show_tell show_attend_tell att2in updown; do study $decoder "${once[@]}" --decoder $decoder; done
 for cell in gru rnn; do study show_attend_tell_$cell "${once[@]}" --cell $cell; done
+study show_attend_tell_seed_1 "${once[@]}" --seed 1
+for cell in gru rnn; do study show_attend_tell_${cell}_seed_1 "${once[@]}" --cell $cell --seed 1; done
 for encoder in lite1 lite2; do study show_attend_tell_$encoder "${once[@]}" --encoder tf_efficientnet_$encoder; done
 study show_attend_tell_320 "${once[@]}" --image-size 320
 study concepts "${once[@]}" --concepts 16

@@ -48,6 +48,8 @@ class CaptioningConfig(DecoderConfig, FeatureConfig):
     `train.jsonl` and `val.jsonl` with lines of {"image": path, "captions": [...]}.
     """
 
+    image_size: Annotated[int, Range(0, 2048)] = 0
+    """Side of the encoder's input in pixels; 0 is the backbone's own, or what --init-from has."""
     exchanged: Annotated[float, Range(0, 1)] = 0.15
     """Share of the images in which another thing of the same kind takes the place of one that is named."""
     paired: Annotated[float, Range(0, 1)] = 0.0

@@ -241,10 +241,12 @@ def test_the_encoder_is_trained_and_stored(script, flags, trained, tmp_path, sha
     ]
     assert all(changed)
     assert after.encoder.frozen
-    again = script(
-        "train_captioning.py", *flags, "--out", tmp_path / "third", "--init-from", run, "--epochs", 1
-    )
+    third = tmp_path / "third"
+    more = ("--epochs", 1, "--image-size", 96)
+    again = script("train_captioning.py", *flags, "--out", third, "--init-from", run, *more)
     assert again.code == 0, again.err
+    preprocess = Captioner.from_pretrained(third, engine="torch").model.encoder.preprocess
+    assert (preprocess.height, preprocess.width) == (96, 96)
 
 
 @pytest.mark.slow
