@@ -7,7 +7,7 @@ from common.cells import CellKind
 from common.images import Preprocess
 from common.schema import Range
 
-AnswererKind = Literal["san", "lstm_q_i", "question_only", "image_only"]
+AnswererKind = Literal["san", "mlb", "lstm_q_i", "question_only", "image_only"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class AnswererConfig:
     """Sizes of an answerer."""
 
     kind: AnswererKind = "san"
-    """san (stacked attention), lstm_q_i (pooled image), or a control: question_only, image_only."""
+    """san (stacked attention), mlb (bilinear, with the question's own logits), lstm_q_i (pooled image), or a
+    control: question_only, image_only."""
     cell: CellKind = "lstm"
     """lstm, gru or rnn; reads the question."""
     hidden_size: Annotated[int, Range(1, 65_536)] = 512
@@ -23,7 +24,7 @@ class AnswererConfig:
     embedding_size: Annotated[int, Range(1, 65_536)] = 256
     """Units of a word."""
     attention_size: Annotated[int, Range(1, 65_536)] = 256
-    """Units of an attention layer."""
+    """Units of an attention layer; of mlb, the rank of its bilinear product."""
     hops: Annotated[int, Range(1, 16)] = 2
     """Attention layers of san."""
     dropout: Annotated[float, Range(0, 1)] = 0.5

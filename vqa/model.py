@@ -23,9 +23,9 @@ class ImageMemory(NamedTuple):
     """What an answer network keeps of N images, from `AnswerNetwork.remember`; rows as of any decoder's."""
 
     grid: torch.Tensor
-    """(N, L, D); one place, the mean, for all but `san`"""
+    """(N, L, D), D the rank for `mlb`; one place, the mean, for all but `san`"""
     keys: tuple[torch.Tensor, ...] = ()
-    """Of each hop, (N, L, attention size)"""
+    """Of each hop, (N, L, attention size); of `mlb`, its places (N, L, D), but in training none"""
 
 
 class AnswerNetwork(nn.Module):
@@ -35,6 +35,10 @@ class AnswerNetwork(nn.Module):
 
     - `san`: stacked attention (Yang et al. 2016, eqs. 15 to 22): each hop attends with the question and
       what earlier hops found, and adds what it finds.
+    - `mlb`: logits of the question alone, plus those of a low-rank bilinear product of question and picture
+      (Kim et al. 2017, "Hadamard product for low-rank bilinear pooling", eq. 8), the picture as the mean of
+      its grid. Its map is what each place by itself would add to the answer given (Zhou et al. 2016,
+      "Learning deep features for discriminative localization", eq. 2).
     - `lstm_q_i`: the mean of the grid times the question, elementwise (Antol et al. 2015, section 4.2).
     - `question_only`, `image_only`: controls; the other input is not used.
 
@@ -53,12 +57,15 @@ class AnswerNetwork(nn.Module):
         if config.kind != "image_only":
             self.embedding = nn.Embedding(words, config.embedding_size, padding_idx=PAD)
             self.reader = RecurrentEncoder(config.cell, config.embedding_size, size)
+        joint = config.attention_size if config.kind == "mlb" else size
         if config.kind != "question_only":
-            self.project = nn.Linear(channels, size)
+            self.project = nn.Linear(channels, joint)
+        if config.kind == "mlb":
+            self.own, self.ask = nn.Linear(size, answers), nn.Linear(size, joint)
         hops = config.hops if config.kind == "san" else 0
         attention = [AdditiveAttention(size, size, config.attention_size) for _ in range(hops)]
         self.attention: Any = nn.ModuleList(attention)
-        self.classify = nn.Linear(size, answers)
+        self.classify = nn.Linear(joint, answers)
 
     def remember(self, features: torch.Tensor) -> ImageMemory:
         """What the network keeps of images, features (N, L, C); it depends on no question.
@@ -69,10 +76,12 @@ class AnswerNetwork(nn.Module):
         if kind == "question_only":
             return ImageMemory(features.new_zeros(features.shape[0], 0, 0))
         features = self._normalized(features)
-        if kind != "san":
-            features = features.mean(dim=1, keepdim=True)
-        grid = torch.tanh(self.project(features))  # N, L, C -> N, L, D
-        return ImageMemory(grid, tuple(hop.keys(grid) for hop in self.attention))
+        if kind == "san":
+            grid = torch.tanh(self.project(features))  # N, L, C -> N, L, D
+            return ImageMemory(grid, tuple(hop.keys(grid) for hop in self.attention))
+        mean = torch.tanh(self.project(features.mean(dim=1, keepdim=True)))
+        places = kind == "mlb" and not self.training
+        return ImageMemory(mean, (torch.tanh(self.project(features)),) if places else ())
 
     def forward(
         self, features: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor
@@ -85,7 +94,8 @@ class AnswerNetwork(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """memory of Q images, tokens (Q, T), lengths (Q,) -> logits (Q, A), attention weights (Q, H, L).
 
-        Rows of the memory and of tokens belong together. H and L are 0 for all but `san`.
+        Rows of the memory and of tokens belong together. H is 1 for `mlb`; H and L are 0 for all but it
+        and `san`.
         """
         grid, kind = memory.grid, self.config.kind
         maps = grid.new_zeros(tokens.shape[0], 0, 0)
@@ -102,7 +112,19 @@ class AnswerNetwork(nn.Module):
                 query = query + attended
                 weights.append(of_hop)
             maps = torch.stack(weights, dim=1)  # Q, H, L
+        elif kind == "mlb":
+            return self._bilinear(memory, self.dropout(query))
         return self.classify(self.dropout(query)), maps
+
+    def _bilinear(self, memory: ImageMemory, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """memory of Q images, query (Q, size) -> logits (Q, A), map (Q, 1, L); in training without."""
+        asked = torch.tanh(self.ask(query))  # Q, D
+        logits = self.own(query) + self.classify(self.dropout(asked * memory.grid[:, 0]))
+        if not memory.keys:
+            return logits, asked.new_zeros(len(asked), 0, 0)
+        weights = asked * self.classify.weight[logits.argmax(dim=-1)]  # Q, D
+        evidence = torch.einsum("qld,qd->ql", memory.keys[0], weights).relu()
+        return logits, (evidence / evidence.sum(dim=1, keepdim=True).clamp(min=1e-6))[:, None]
 
     def _normalized(self, features: torch.Tensor) -> torch.Tensor:
         """Each place's features at length 1 (Antol et al. 2015, section 4.2), before dropout."""

@@ -15,7 +15,7 @@ from vqa.data import Question, majority, most_frequent_answers, read_questions
 from vqa.metrics import plain_answer, score_answers, vqa_accuracy
 from vqa.model import VqaModel
 
-KINDS = ["san", "lstm_q_i", "question_only", "image_only"]
+KINDS = ["san", "mlb", "lstm_q_i", "question_only", "image_only"]
 
 
 @pytest.fixture(scope="module")
@@ -218,11 +218,23 @@ def test_shapes_and_gradients(kind, cell):
     model = tiny_answerer(kind, cell).train()
     logits, maps = model.network(*batch(model))
     assert logits.shape == (3, 6)
-    assert maps.shape == ((3, 2, 4) if kind == "san" else (3, 0, 0))
+    assert maps.shape == ((3, 2, 4) if kind == "san" else (3, 0, 0))  # mlb has its map in use
     logits.square().sum().backward()
     for name, parameter in model.network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+@torch.inference_mode()
+def test_the_map_of_mlb_tells_which_place_speaks_most_for_the_answer():
+    model = tiny_answerer("mlb").eval()
+    network, (features, tokens, lengths) = model.network, batch(model, places=5)
+    logits, maps = network(features, tokens, lengths)
+    assert maps.shape == (3, 1, 5)
+    torch.testing.assert_close(maps.sum(dim=2), torch.ones(3, 1))
+    answers = logits.argmax(dim=1, keepdim=True)
+    alone = [network(features[:, i : i + 1], tokens, lengths)[0].gather(1, answers) for i in range(5)]
+    assert torch.equal(torch.cat(alone, dim=1).argmax(dim=1), maps[:, 0].argmax(dim=1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -302,7 +314,7 @@ def test_answerer():
 def test_a_size_that_is_no_multiple_of_the_stride(kind, encoder, side):
     answerer = Answerer(tiny_answerer(kind, encoder=encoder, size=72), "cpu", "fp32")
     answer = answerer.answer(shape_picture("red", "square"), "what color is it?")
-    assert answer.attention.shape == (2 if kind == "san" else 0, side, side)
+    assert answer.attention.shape == ({"san": 2, "mlb": 1}.get(kind, 0), side, side)
     assert answer.attention.sum().item() == pytest.approx(len(answer.attention))
 
 
