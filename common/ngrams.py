@@ -4,7 +4,7 @@ A recognizer's file holds them as two tensors, so that it comes with the languag
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from typing import Protocol
@@ -107,14 +107,14 @@ class CharacterNgrams:
         return dict(zip(self.keys.tolist(), self.counts.tolist(), strict=True))
 
     @cached_property
-    def _after(self) -> dict[int, list[int]]:
+    def _after(self) -> dict[int, tuple[int, int]]:
         """Context -> what follows it: how many characters, how many different ones."""
-        sums: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-        for key, count in self._table.items():
-            entry = sums[self._context(key)]
-            entry[0] += count
-            entry[1] += 1
-        return dict(sums)
+        lengths, classes = np.divmod(self.keys, 1 << _KEY_BITS)
+        contexts = (lengths - 1 << _KEY_BITS) | (classes >> self._bits)  # the keys without the last character
+        known, places, different = np.unique(contexts, return_inverse=True, return_counts=True)
+        totals = np.zeros(len(known), np.int64)
+        np.add.at(totals, places, self.counts)
+        return dict(zip(known.tolist(), zip(totals.tolist(), different.tolist(), strict=True), strict=True))
 
     def load(self, keys: np.ndarray, counts: np.ndarray) -> None:
         """Take other n-grams. Raises ValueError where a count is below 1."""
@@ -131,11 +131,6 @@ class CharacterNgrams:
         for k in classes:
             key = key << self._bits | k
         return len(classes) << _KEY_BITS | key
-
-    def _context(self, key: int) -> int:
-        """The key of an n-gram without its last character."""
-        length, classes = divmod(key, 1 << _KEY_BITS)
-        return (length - 1) << _KEY_BITS | classes >> self._bits
 
 
 def stored_ngrams(charset: Charset, size: int, weights: bytes) -> CharacterNgrams | None:

@@ -354,11 +354,9 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
         unsure = [i for i, reading in enumerate(readings) if reading.confidence < _UNSURE]
         if beam_size == 1 or not unsure:
             return readings
-        views = {i: [readings[i]] for i in unsure}
-        for factor in _WIDTHS:
-            again = [self.model.preprocess.stretched(lines[i], factor) for i in unsure]
-            for i, row in zip(unsure, self._recognize(again, batch_size), strict=True):
-                views[i].append(self._decode(row, beam_size, language_model))
+        again = [self.model.preprocess.stretched(lines[i], factor) for i in unsure for factor in _WIDTHS]
+        found = (self._decode(row, beam_size, language_model) for row in self._recognize(again, batch_size))
+        views = {i: [readings[i], *islice(found, len(_WIDTHS))] for i in unsure}
         return [_most_agreed(views.get(i, [reading])) for i, reading in enumerate(readings)]
 
     def _recognize(self, lines: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:

@@ -83,7 +83,7 @@ def _merged(best: np.ndarray) -> list[int]:
 
 def gates(out: Path) -> None:
     """The gates of the LSTM that reads a question, word by word."""
-    answerer = Answerer.from_pretrained("daquar", precision="fp32")
+    answerer = Answerer.from_pretrained("daquar-question-only", precision="fp32", engine="torch")
     words = QUESTION.split()
     network = answerer.model.network
     lstm: Any = next(module for module in network.modules() if isinstance(module, torch.nn.LSTM))

@@ -199,7 +199,8 @@ def test_an_unsure_line_is_read_again_at_other_widths(monkeypatch, says, expecte
 
     def decoded(log_probs, *_, **__):
         widths.append(len(log_probs))
-        return Reading(*says[len(widths) - 1], ())
+        text, confidence = says[len(widths) - 1]
+        return Reading(text, confidence)
 
     monkeypatch.setattr("ocr.reader.prefix_beam_search", decoded)
     line = np.full((64, 400), 255, np.uint8)
