@@ -48,8 +48,6 @@ class CaptioningConfig(DecoderConfig, FeatureConfig):
     `train.jsonl` and `val.jsonl` with lines of {"image": path, "captions": [...]}.
     """
 
-    image_size: Annotated[int, Range(0, 2048)] = 0
-    """Side of the encoder's input in pixels; 0 is the backbone's own, or what --init-from has."""
     exchanged: Annotated[float, Range(0, 1)] = 0.15
     """Share of the images in which another thing of the same kind takes the place of one that is named."""
     paired: Annotated[float, Range(0, 1)] = 0.0
@@ -70,7 +68,8 @@ class CaptioningConfig(DecoderConfig, FeatureConfig):
     max_length: Annotated[int, Range(1, 1000)] = 20
     """Most words of a caption, in training and in captions made."""
     init_from: Path | None = None
-    """Model or run folder to start from; its decoder, sizes and encoder replace the flags."""
+    """Model or run folder to start from; its decoder, sizes and encoder replace the flags, but for an
+    --image-size that is given."""
     words: Literal["union", "keep", "new"] = "union"
     """With --init-from: its words and those of the new captions, its words alone, or theirs alone."""
     finetune_encoder: bool = False

@@ -110,7 +110,7 @@ class CharacterNgrams:
     def _after(self) -> dict[int, tuple[int, int]]:
         """Context -> what follows it: how many characters, how many different ones."""
         lengths, classes = np.divmod(self.keys, 1 << _KEY_BITS)
-        contexts = (lengths - 1 << _KEY_BITS) | (classes >> self._bits)  # the keys without the last character
+        contexts = ((lengths - 1) << _KEY_BITS) | (classes >> self._bits)  # without the last character
         known, places, different = np.unique(contexts, return_inverse=True, return_counts=True)
         totals = np.zeros(len(known), np.int64)
         np.add.at(totals, places, self.counts)

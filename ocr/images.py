@@ -46,9 +46,9 @@ class LinePreprocess:
 
     def stretched(self, line: np.ndarray, factor: float) -> np.ndarray:
         """uint8 (H, W) -> uint8 (height, W'), `factor` times as wide as `scale` makes it."""
-        width = round(factor * self.width(line.shape[1], line.shape[0]))
         scaled = self.scale(line)
-        return cv2.resize(scaled, (min(MAX_WIDTH, max(MIN_WIDTH, width)), self.height))
+        width = self.width(round(factor * scaled.shape[1]), self.height)
+        return cv2.resize(scaled, (width, self.height))
 
     def normalize(self, line: np.ndarray) -> np.ndarray:
         """uint8 (height, W) -> float32 (height, W''), W'' the next multiple of 4; 0 is the line's mean."""

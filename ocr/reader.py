@@ -351,13 +351,14 @@ class TextReader(CtcPredictor["Recognizer | OnGraphs"]):
         confidence over all of them: letters that are set too tight or too wide for one are not for another.
         """
         readings = [self._decode(row, beam_size, language_model) for row in log_probs]
-        unsure = [i for i, reading in enumerate(readings) if reading.confidence < _UNSURE]
-        if beam_size == 1 or not unsure:
+        if beam_size == 1:
             return readings
+        unsure = [i for i, reading in enumerate(readings) if reading.confidence < _UNSURE]
         again = [self.model.preprocess.stretched(lines[i], factor) for i in unsure for factor in _WIDTHS]
         found = (self._decode(row, beam_size, language_model) for row in self._recognize(again, batch_size))
-        views = {i: [readings[i], *islice(found, len(_WIDTHS))] for i in unsure}
-        return [_most_agreed(views.get(i, [reading])) for i, reading in enumerate(readings)]
+        for i in unsure:
+            readings[i] = _most_agreed([readings[i], *islice(found, len(_WIDTHS))])
+        return readings
 
     def _recognize(self, lines: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
         """Grey lines -> log-probabilities (T, classes) of each, in batches of equally wide lines."""
