@@ -87,23 +87,34 @@ class Concepts:
         for each in captions:
             ids = [i for caption in each for i in caption]
             mentioned.append({*self.singular[ids].tolist(), *self.tag[ids].tolist()} - {PAD})
+        self.said = torch.zeros(len(vocabulary), dtype=torch.bool)
+        """(V,) whether a caption names the concept or tag; true of `PAD`"""
+        self.said[[PAD, *set().union(*mentioned)]] = True
         hits, misses, other = [], [], []
         for row, (words, scores) in enumerate(zip(seen.words.tolist(), seen.scores.tolist(), strict=True)):
             for word, score in zip(words, scores, strict=True):
                 if word in mentioned[row]:
                     hits.append(score)
-                else:
+                elif self.said[word]:
                     misses.append(score)
                     other.append(word)
         self.hits, self.misses = torch.tensor(hits or [1.0]), torch.tensor(misses or [0.0])
         self.other = torch.tensor(other or [0])
         self.concepts = seen.words.shape[1]
 
+    def known(self, seen: Seen) -> Seen:
+        """Leave out the concepts that no caption names.
+
+        Beside captions that never say them, they would only teach the decoder to pass over them.
+        """
+        said = self.said.to(seen.words.device)[seen.words]
+        return Seen(seen.grid, seen.words.masked_fill(~said, PAD), seen.scores.masked_fill(~said, 0))
+
     def imagine(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What a classifier might see in an image of each sentence.
 
         Its concepts, most of them, with the scores of concepts that are mentioned, among others that the
-        classifier takes images for, with the scores of such.
+        classifier takes images for and captions name elsewhere, with the scores of such.
 
         Args:
             tokens: (B, T).
@@ -129,7 +140,8 @@ class Concepts:
         """In a share of the images, another thing of the same kind takes the place of one that captions name.
 
         The captions name the other thing, and so does the classifier; the grid stays as it was. The decoder
-        then learns to say what the classifier names, also where no image has shown it that.
+        then learns to say what the classifier names, also where no image has shown it that. Things that are
+        spoken of more often are drawn more often, by Zipf's law: a word's chance is one over its number.
 
         Args:
             seen: of N images.
@@ -156,7 +168,7 @@ class Concepts:
             same = [c for c in same if self.plurals[c] or not many]
             if not same:
                 continue
-            new = chance.choice(same)
+            new = chance.choices(same, [1 / c for c in same])[0]
             forms = {old: new, **({many: int(self.plurals[new])} if many else {})}
             for one, other in forms.items():
                 place = (tokens[n] == one).nonzero()

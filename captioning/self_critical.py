@@ -71,7 +71,7 @@ class SelfCriticalSystem(CaptioningSystem):
         for module in self.decoder.modules():
             if isinstance(module, torch.nn.RNNBase):
                 module.train()  # it has no dropout of its own; cuDNN goes backwards in training mode alone
-        seen = self.see(self.features(batch))
+        seen = self.learnt(self.features(batch))
         images, count = len(seen.grid), self.samples
         with torch.no_grad():
             memory = self.decoder.remember(seen)

@@ -80,7 +80,7 @@ class CaptioningSystem(TrainingSystem):
         """
         pairs = draw_pairs(len(batch.tokens), self.paired, batch.tokens.device)
         features = self.features(batch, pairs)
-        seen, tokens = self.see(features), batch.tokens
+        seen, tokens = self.learnt(features), batch.tokens
         if self.concepts is not None and self.exchanged:
             chance = random.Random(int(torch.randint(2**31, ())))
             seen, tokens = self.concepts.exchange(seen, tokens, self.exchanged, chance)
@@ -103,6 +103,11 @@ class CaptioningSystem(TrainingSystem):
             classes[pairs.rows] = (classes[pairs.rows] + classes[pairs.partners]) / 2
             loss = loss + _KEPT * self.classifier.change(features, classes)
         return loss
+
+    def learnt(self, features: torch.Tensor) -> Seen:
+        """features (N, L, C) -> what the decoder is given in training; see `Concepts.known`."""
+        seen: Seen = self.see(features)
+        return seen if self.concepts is None else self.concepts.known(seen)
 
     def astray(self, weights: torch.Tensor, tokens: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """How little the attention on content words falls on the image that they are said of.

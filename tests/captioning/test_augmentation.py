@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 
 import pytest
 import torch
@@ -35,19 +36,21 @@ def tokens(*captions):
 
 @pytest.fixture
 def concepts():
-    """A dog at 0.9 where captions say so, and cats that nobody mentions at 0.2."""
+    """A dog at 0.9 where captions say so, cats at 0.2 where none says so, a guitar that none ever names."""
     seen = Recognised(
-        torch.zeros(2, 1000, dtype=torch.half),
-        torch.tensor([[DOG, CAT, PAD], [DOG, CAT, PAD]]),
-        torch.tensor([[0.9, 0.2, 0.0], [0.9, 0.2, 0.0]]),
+        torch.zeros(3, 1000, dtype=torch.half),
+        torch.tensor([[DOG, CAT, GUITAR], [DOG, CAT, PAD], [PAD, PAD, PAD]]),
+        torch.tensor([[0.9, 0.2, 0.2], [0.9, 0.2, 0.0], [0.0, 0.0, 0.0]]),
     )
-    return Concepts(WORDS, NO_TAGS, seen, [[ids("a dog sits")], [ids("two dogs"), ids("a dog")]])
+    captions = [[ids("a dog sits")], [ids("two dogs"), ids("a dog")], [ids("a cat sits")]]
+    return Concepts(WORDS, NO_TAGS, seen, captions)
 
 
 def test_what_the_classifier_finds_is_told_apart(concepts):
     assert concepts.hits.tolist() == pytest.approx([0.9, 0.9])
     assert CAT in concepts.other.tolist()
     assert DOG not in concepts.other.tolist()
+    assert GUITAR not in concepts.other.tolist()
     assert concepts.singular[[DOG, DOGS, CATS]].tolist() == [DOG, DOG, CAT]
     assert not concepts.singular[WORDS.encode(["on", "sits", "two"])].any()
     assert concepts.kinds[DOG] == concepts.kinds[ELEPHANT] == "animal"
@@ -74,10 +77,13 @@ def test_imagined_concepts_are_those_of_the_sentence_and_doubts(concepts):
 
 def test_tags_are_imagined_too():
     sits, two = WORDS.encode(["sits", "two"])
-    seen = Recognised(torch.zeros(1, 1002), torch.tensor([[sits, two]]), torch.tensor([[0.7, 0.3]]))
-    concepts = Concepts(WORDS, torch.tensor([sits, two, PAD]), seen, [[ids("the dog sits")]])
-    assert concepts.hits.tolist() == pytest.approx([0.7])
-    assert concepts.other.tolist() == [two]
+    seen = Recognised(
+        torch.zeros(2, 1002), torch.tensor([[sits, two], [two, PAD]]), torch.tensor([[0.7, 0.3], [0.6, 0.0]])
+    )
+    captions = [[ids("the dog sits")], [ids("two on a dog")]]
+    concepts = Concepts(WORDS, torch.tensor([sits, two, PAD]), seen, captions)
+    assert concepts.hits.tolist() == pytest.approx([0.7, 0.6])
+    assert concepts.other.tolist() == [two, PAD]
     torch.manual_seed(0)
     words, scores = concepts.imagine(torch.tensor([ids("the dogs sits")] * 40))
     sure = [
@@ -128,6 +134,32 @@ def test_what_is_not_recognised_is_exchanged_too(concepts):
     assert new in (CAT, ELEPHANT)
     assert new in after.words[0].tolist()
     assert float(after.scores[after.words == new].max()) == pytest.approx(0.9)  # as one that is found
+
+
+def test_things_of_which_more_is_said_are_exchanged_in_more_often():
+    words = Vocabulary(["a", "dog", "cat", "sits", *(f"word{i}" for i in range(50)), "elephant"])
+    dog, cat, elephant = words.encode(["dog", "cat", "elephant"])
+    seen = Recognised(torch.zeros(1, 1000), torch.tensor([[dog]]), torch.tensor([[0.9]]))
+    text = [words.encode(["a", "dog", "sits"])]
+    concepts = Concepts(words, NO_TAGS, seen, [text])
+    counts = Counter(
+        int(
+            concepts.exchange(Seen(torch.rand(1, 4, 3), *seen[1:]), torch.tensor([text]), 1.0, chance)[
+                0
+            ].words[0]
+        )
+        for chance in map(random.Random, range(200))
+    )
+    assert set(counts) == {cat, elephant}
+    assert counts[cat] > 3 * counts[elephant]
+
+
+def test_concepts_that_no_caption_names_are_kept_from_the_images(concepts):
+    seen = Seen(torch.rand(1, 4, 3), torch.tensor([[GUITAR, DOG, CAT]]), torch.tensor([[0.9, 0.5, 0.2]]))
+    known = concepts.known(seen)
+    assert known.words.tolist() == [[PAD, DOG, CAT]]
+    assert known.scores[0].tolist() == pytest.approx([0.0, 0.5, 0.2])
+    assert torch.equal(known.grid, seen.grid)
 
 
 def test_nothing_of_the_kind_nothing_exchanged(concepts):
