@@ -6,7 +6,6 @@ Notation: N clips, S streams, T frames, L grid places, C channels.
 import csv
 import hashlib
 import io
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -97,25 +96,6 @@ def check_groups(parts: dict[str, list[Clip]]) -> None:
                     f"group {both[0]!r} ({len(both)} in all) stands in {first}.csv and in {second}.csv; "
                     "put all clips of a group into one of them"
                 )
-
-
-def fold_groups(clips: Sequence[Clip], folds: int) -> list[list[str]]:
-    """Groups in `folds` parts of about as many clips each, the largest groups first; 0 is one part per group.
-
-    Raises:
-        UsageError: more folds than groups, or a single one.
-    """
-    counts = Counter(clip.group for clip in clips)
-    folds = folds or len(counts)
-    if not 2 <= folds <= len(counts):
-        raise UsageError(f"--folds {folds}: must be 2 to {len(counts)}, the number of groups")
-    parts: list[list[str]] = [[] for _ in range(folds)]
-    sizes = [0] * folds
-    for group, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        smallest = sizes.index(min(sizes))
-        parts[smallest].append(group)
-        sizes[smallest] += count
-    return parts
 
 
 @dataclass(frozen=True)

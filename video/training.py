@@ -1,10 +1,8 @@
 """Train an action classifier from flags: what `scripts/train_video.py` calls."""
 
-import csv
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -17,7 +15,7 @@ from torch.utils.data import ConcatDataset
 from common.cli import command_line, sizes_of
 from common.errors import UsageError
 from common.features import FeatureFlags, FeatureStore, cached_features
-from common.files import write_aside
+from common.folds import FoldFlags, train_folds
 from common.loading import PartsData
 from common.schema import Range
 from common.training import TrainConfig, fit, prepare_run
@@ -28,7 +26,6 @@ from video.data import (
     ClipReader,
     check_groups,
     collate,
-    fold_groups,
     read_clips,
 )
 from video.decode import VideoError, frame_times
@@ -37,7 +34,7 @@ from video.system import VideoSystem
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoConfig(ClipConfig, FeatureFlags, TrainConfig):
+class VideoConfig(FoldFlags, ClipConfig, FeatureFlags, TrainConfig):
     """Train an action classifier over frame features.
 
         visionrnn train video --data DIR --out RUN
@@ -49,10 +46,6 @@ class VideoConfig(ClipConfig, FeatureFlags, TrainConfig):
 
     data: Path
     """Folder with train.csv and val.csv (columns file, label, group) and the clips."""
-    folds: str = ""
-    """group: leave one group out; a number: so many folds by group. Uses train and val together, trains one
-    model per fold in OUT/fold-N and scores each on its own fold. all: one model of all clips, as the folds
-    are trained, in OUT; nothing is left to score it on."""
     image_size: int = 128
     views: int = 1
     """Copies of each training clip, the first as it is, the others augmented: shifted, rotated
@@ -85,26 +78,14 @@ def train(config: VideoConfig) -> None:
         _train(config, parts)
         print(f"best model: {config.out / 'best'}")
         return
-    if config.folds == "all":
-        print("all clips are trained on, those of val too: the scores below are of clips that were seen")
-        _train(replace(config, patience=0, keep="last"), {"train": clips, "val": parts["val"]})
-        print(f"model of the last epoch: {config.out / 'best'}")
-        return
-    if config.folds != "group" and not config.folds.isdigit():
-        raise UsageError(f"--folds {config.folds}: expected 'group', 'all' or a number")
-    if config.resume:
-        raise UsageError("--folds: a run of several folds cannot be resumed; name another --out")
-    groups = fold_groups(clips, 0 if config.folds == "group" else int(config.folds))
-    rows = [_train_fold(config, i, clips, part) for i, part in enumerate(groups, 1)]
-    total = sum(row["num_clips"] for row in rows)
-    summary = {
-        name: round(sum(row[name] * row["num_clips"] for row in rows) / total, 2)
-        for name in ("top_1", "shuffled_top_1")
-    }
-    report = {**summary, "num_clips": total, "command": command_line(), "seed": config.seed, "folds": rows}
-    with write_aside(config.out / "folds.json") as aside:
-        aside.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    print(f"{len(rows)} folds: top_1 {summary['top_1']}  shuffled_top_1 {summary['shuffled_top_1']}")
+    train_folds(
+        config,
+        parts,
+        lambda clip: clip.group,
+        lambda of_fold, its_parts: _train(of_fold, its_parts, clips),
+        scores=("top_1", "shuffled_top_1"),
+        count="num_clips",
+    )
 
 
 def _check_pairs(config: VideoConfig, clips: Sequence[Clip]) -> None:
@@ -123,23 +104,6 @@ def _check_pairs(config: VideoConfig, clips: Sequence[Clip]) -> None:
         )
     if not config.flip or config.views < 2:
         raise UsageError(f"{given}: nothing is mirrored without --flip and --views 2 or more")
-
-
-def _train_fold(
-    config: VideoConfig, number: int, clips: Sequence[Clip], groups: Sequence[str]
-) -> dict[str, Any]:
-    """Train without `groups`; its score on them after the last epoch, so that they do not choose it."""
-    parts = {
-        "train": [clip for clip in clips if clip.group not in groups],
-        "val": [clip for clip in clips if clip.group in groups],
-    }
-    print(f"fold {number}: {len(parts['val'])} clips of {len(groups)} groups are held out", flush=True)
-    out = config.out / f"fold-{number}"
-    _train(replace(config, out=out, patience=0, keep="last"), parts, clips)
-    with (out / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        last = list(csv.DictReader(file))[-1]
-    scores = {name: round(float(last[name]), 2) for name in ("top_1", "shuffled_top_1")}
-    return {"groups": list(groups), "num_clips": int(float(last["num_clips"])), **scores}
 
 
 def _train(config: VideoConfig, parts: dict[str, list[Clip]], to_augment: Sequence[Clip] = ()) -> None:

@@ -75,11 +75,12 @@ class AnswerNetwork(nn.Module):
         kind = self.config.kind
         if kind == "question_only":
             return ImageMemory(features.new_zeros(features.shape[0], 0, 0))
-        features = self._normalized(features)
+        # each place at length 1 (Antol et al. 2015, section 4.2)
+        features = F.normalize(features, dim=-1) * features.shape[-1] ** 0.5
         if kind == "san":
-            grid = torch.tanh(self.project(features))  # N, L, C -> N, L, D
+            grid = torch.tanh(self.project(self.dropout(features)))  # N, L, C -> N, L, D
             return ImageMemory(grid, tuple(hop.keys(grid) for hop in self.attention))
-        mean = torch.tanh(self.project(features.mean(dim=1, keepdim=True)))
+        mean = torch.tanh(self.project(self.dropout(features.mean(dim=1, keepdim=True))))
         places = kind == "mlb" and not self.training
         return ImageMemory(mean, (torch.tanh(self.project(features)),) if places else ())
 
@@ -125,10 +126,6 @@ class AnswerNetwork(nn.Module):
         weights = asked * self.classify.weight[logits.argmax(dim=-1)]  # Q, D
         evidence = torch.einsum("qld,qd->ql", memory.keys[0], weights).relu()
         return logits, (evidence / evidence.sum(dim=1, keepdim=True).clamp(min=1e-6))[:, None]
-
-    def _normalized(self, features: torch.Tensor) -> torch.Tensor:
-        """Each place's features at length 1 (Antol et al. 2015, section 4.2), before dropout."""
-        return self.dropout(F.normalize(features, dim=-1) * features.shape[-1] ** 0.5)
 
 
 class VqaModel(PretrainedModel):

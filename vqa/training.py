@@ -1,5 +1,6 @@
 """Train an answerer from flags: what `scripts/train_vqa.py` calls."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytorch_lightning as pl
 
 from common.cli import command_line, sizes_of
 from common.errors import UsageError
+from common.folds import FoldFlags, train_folds
 from common.loading import FeatureConfig, PartsData
 from common.text import Vocabulary, tokenize
 from common.training import fit, prepare_run
@@ -26,13 +28,14 @@ from vqa.system import VqaSystem
 
 
 @dataclass(frozen=True, kw_only=True)
-class VqaConfig(AnswererConfig, FeatureConfig):
+class VqaConfig(FoldFlags, AnswererConfig, FeatureConfig):
     """Train an answerer of questions about images.
 
         visionrnn train vqa --data DIR --out RUN
+        visionrnn train vqa --data DIR --out RUN --folds 5
 
     DIR holds `annotations/questions_{train,val}.json`, `annotations/annotations_{train,val}.json`
-    and `images/`.
+    and `images/`. With --folds, a group is the questions about one image.
     """
 
     data: Path
@@ -54,8 +57,30 @@ class VqaConfig(AnswererConfig, FeatureConfig):
 def train(config: VqaConfig) -> None:
     """Train as the flags say. Raises UsageError, DataError, EncoderWeightsError, OSError."""
     config = prepare_run(config)
-    pl.seed_everything(config.seed, verbose=False)
     parts = {name: read_questions(config.data, name, config.image_template) for name in ("train", "val")}
+    if not config.folds:
+        _train(config, parts)
+        print(f"best model: {config.out / 'best'}")
+        return
+    train_folds(
+        config,
+        parts,
+        lambda question: question.image.name,
+        lambda of_fold, its_parts: _train(of_fold, its_parts, [q for part in parts.values() for q in part]),
+        scores=("accuracy",),
+        count="num_questions",
+    )
+
+
+def _train(config: VqaConfig, parts: dict[str, list[Question]], everything: Sequence[Question] = ()) -> None:
+    """Train one model.
+
+    Args:
+        config: flags.
+        parts: train and val.
+        everything: the questions of all folds, whose images share a cache; of no folds, none.
+    """
+    pl.seed_everything(config.seed, verbose=False)
     if config.limit:
         parts = {name: questions[: config.limit] for name, questions in parts.items()}
     answers = most_frequent_answers(parts["train"], config.num_answers)
@@ -69,17 +94,19 @@ def train(config: VqaConfig) -> None:
         "command": command_line(),
         "seed": config.seed,
     }
-    data = PartsData(partial(_open, config, model, parts), collate, config)
+    data = PartsData(partial(_open, config, model, parts, everything), collate, config)
     system = VqaSystem(model, config, config.label_smoothing)
     fit(system, data, config, model=model, monitor="accuracy", report=("num_questions",))
-    print(f"best model: {config.out / 'best'}")
 
 
-def _open(config: VqaConfig, model: VqaModel, parts: dict[str, list[Question]]) -> dict[str, QuestionDataset]:
+def _open(
+    config: VqaConfig, model: VqaModel, parts: dict[str, list[Question]], everything: Sequence[Question]
+) -> dict[str, QuestionDataset]:
     """The questions of each part whose image has features."""
     opened = {}
     for name, questions in parts.items():
-        store, rows = config.features(model.encoder, name, (question.image for question in questions))
+        part, cached = ("all", everything) if everything else (name, questions)
+        store, rows = config.features(model.encoder, part, (question.image for question in cached))
         seen = [question for question in questions if question.image in rows]
         opened[name] = QuestionDataset(seen, store, rows, model.vocabulary, model.answers)
     return opened

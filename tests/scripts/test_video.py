@@ -92,7 +92,7 @@ def test_all_clips_with_views_that_are_mirrored_warped_and_thinned(train, tmp_pa
         "--time-warp", 0.3, "--drop-frames", 0.1,
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert "scores below are of clips that were seen" in done.out
+    assert "scores below are of what was seen" in done.out
     info = VideoModel.from_pretrained(run).info
     assert (info["clips"], info["epoch"]) == (32, 2)
 

@@ -64,9 +64,25 @@ def test_train_evaluate_ask(script, train, folder, tmp_path):
     ]
 
 
+def test_folds_by_picture_and_one_model_of_all(train, tmp_path):
+    done = train(tmp_path / "folds", "--epochs", 1, "--folds", "2", "--kind", "mlb")
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "folds" / "folds.json").read_text())
+    assert report["num_questions"] == sum(fold["num_questions"] for fold in report["folds"]) == 64
+    pictures = [set(fold["groups"]) for fold in report["folds"]]
+    assert pictures[0] | pictures[1] == {f"image{i}.jpg" for i in range(32)}
+    assert not pictures[0] & pictures[1]
+    assert 0 <= report["accuracy"] <= 100
+    done = train(tmp_path / "all", "--epochs", 1, "--folds", "all")
+    assert done.code == 0, done.err
+    assert "the scores below are of what was seen" in done.out
+    assert VqaModel.from_pretrained(tmp_path / "all").info["questions"] == 64
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (("--folds", "some"), "--folds some: expected 'group', 'all' or a number"),
         (("--data", "nowhere"), "--data nowhere: no such folder"),
         (("--num-answers", 0), "--num-answers 0"),
         (("--image-template", "{x}"), "--image-template '{x}'"),

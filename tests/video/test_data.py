@@ -10,7 +10,7 @@ from common.errors import DataError, UsageError
 from common.images import Preprocess
 from tests.conftest import TINY_ENCODER
 from tests.video.conftest import moving_square, tiny_classifier, write_clips, write_video
-from video.data import Clip, ClipReader, check_groups, fold_groups, read_clips, sample
+from video.data import Clip, ClipReader, check_groups, read_clips, sample
 from video.decode import Frame
 from video.images import middles, prepared, stream_image
 from video.training import VideoConfig, _open
@@ -69,16 +69,6 @@ def test_a_group_on_both_sides_is_refused(tmp_path):
     clip = Clip(tmp_path / "a.mp4", "up", "person1")
     with pytest.raises(DataError, match=r"group 'person1' \(1 in all\) stands in train\.csv and in val\.csv"):
         check_groups({"train": [clip], "val": [clip]})
-
-
-def test_folds_keep_groups_whole_and_even(tmp_path):
-    clips = [Clip(tmp_path / f"{g}{i}", "up", f"g{g}") for g in range(6) for i in range(g + 1)]
-    folds = fold_groups(clips, 3)
-    assert sorted(group for fold in folds for group in fold) == [f"g{g}" for g in range(6)]
-    assert {sum(int(group[1]) + 1 for group in fold) for fold in folds} == {7}
-    assert [len(fold) for fold in fold_groups(clips, 0)] == [1] * 6
-    with pytest.raises(UsageError, match="--folds 7: must be 2 to 6"):
-        fold_groups(clips, 7)
 
 
 def test_streams_show_what_they_say():

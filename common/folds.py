@@ -1,0 +1,109 @@
+"""Cross-validation: every group - a person, a photo, a source - is left out once of what trains."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common.cli import command_line
+from common.errors import UsageError
+from common.files import write_aside
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldFlags:
+    """The flag of a training that can leave out groups; `out`, `seed` and others come from `TrainConfig`."""
+
+    folds: str = ""
+    """group: leave one group out; a number: so many folds by group. Uses train and val together, trains one
+    model per fold in OUT/fold-N and scores each on its own fold. all: one model of all of it, as the folds
+    are trained, in OUT; nothing is left to score it on."""
+
+
+def fold_groups(groups: Iterable[str], folds: int) -> list[list[str]]:
+    """Groups in `folds` parts of about as many samples each, the largest groups first.
+
+    Args:
+        groups: the group of each sample.
+        folds: parts; 0 is one part per group.
+
+    Raises:
+        UsageError: more folds than groups, or a single one.
+    """
+    counts = Counter(groups)
+    folds = folds or len(counts)
+    if not 2 <= folds <= len(counts):
+        raise UsageError(f"--folds {folds}: must be 2 to {len(counts)}, the number of groups")
+    parts: list[list[str]] = [[] for _ in range(folds)]
+    sizes = [0] * folds
+    for group, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        smallest = sizes.index(min(sizes))
+        parts[smallest].append(group)
+        sizes[smallest] += count
+    return parts
+
+
+def train_folds(
+    config: Any,
+    parts: dict[str, list[T]],
+    group_of: Callable[[T], str],
+    train: Callable[[Any, dict[str, list[T]]], None],
+    *,
+    scores: Sequence[str],
+    count: str,
+) -> None:
+    """Train as `--folds` says, and write `folds.json`, the scores of all folds, into `config.out`.
+
+    No epoch is chosen: each model is the one of the last epoch, so that what is held out has no say in it.
+
+    Args:
+        config: flags of a `TrainConfig` and `FoldFlags`.
+        parts: samples of train and val.
+        group_of: the group of a sample.
+        train: trains one model by flags on parts `train` and `val`.
+        scores: columns of its `metrics.csv`; means over the samples of val.
+        count: the column of how many these are.
+
+    Raises:
+        UsageError: no such folds.
+    """
+    samples = [sample for part in parts.values() for sample in part]
+    if config.folds == "all":
+        print("all of train and val is trained on: the scores below are of what was seen", flush=True)
+        train(replace(config, patience=0, keep="last"), {"train": samples, "val": parts["val"]})
+        print(f"model of the last epoch: {config.out / 'best'}")
+        return
+    if config.folds != "group" and not config.folds.isdecimal():
+        raise UsageError(f"--folds {config.folds}: expected 'group', 'all' or a number")
+    if config.resume:
+        raise UsageError("--folds: a run of several folds cannot be resumed; name another --out")
+    number = 0 if config.folds == "group" else int(config.folds)
+    rows = []
+    for fold, groups in enumerate(fold_groups(map(group_of, samples), number), 1):
+        held = set(groups)
+        of_fold = {
+            "train": [sample for sample in samples if group_of(sample) not in held],
+            "val": [sample for sample in samples if group_of(sample) in held],
+        }
+        print(f"fold {fold}: {len(of_fold['val']):,} of {len(groups):,} groups are held out", flush=True)
+        out = config.out / f"fold-{fold}"
+        train(replace(config, out=out, patience=0, keep="last"), of_fold)
+        rows.append({"groups": groups, **_last_scores(out / "metrics.csv", scores, count)})
+    total = sum(row[count] for row in rows)
+    means = {name: round(sum(row[name] * row[count] for row in rows) / total, 2) for name in scores}
+    report = {**means, count: total, "command": command_line(), "seed": config.seed, "folds": rows}
+    with write_aside(config.out / "folds.json") as aside:
+        aside.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    print(f"{len(rows)} folds:", *(f" {name} {value}" for name, value in means.items()), flush=True)
+
+
+def _last_scores(file: Path, scores: Sequence[str], count: str) -> dict[str, Any]:
+    """The last row of a run's `metrics.csv`."""
+    with file.open(newline="", encoding="utf-8") as opened:
+        last = list(csv.DictReader(opened))[-1]
+    return {count: int(float(last[count])), **{name: round(float(last[name]), 2) for name in scores}}
