@@ -232,12 +232,12 @@ def task_row(task: Task) -> list[str]:
     key, unit = task.score.speed
     speed = ""
     if key:
+        timed = json.loads((ROOT / (task.score.speed_report or task.score.report)).read_text(encoding="utf-8"))
         above, _, below = key.partition("/")
-        rate = report[above] / (report[below] if below else 1)
+        rate = timed[above] / (timed[below] if below else 1)
         speed = f"{rate:,.0f} {unit}/s"
     found = report[task.score.key]
-    chosen = "val: the epoch was chosen on it" if task.score.chosen else "test: nothing was chosen on it"
-    score = f"**{found:.{1 if found >= 10 else 2}f}** {task.score.name} ({chosen})"
+    score = f"**{found:.{1 if found >= 10 else 2}f}** {task.score.name} ({task.score.held})"
     return [page, card, score, task.score.peer, size, speed, command]
 
 
