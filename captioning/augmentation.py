@@ -141,7 +141,8 @@ class Concepts:
 
         The captions name the other thing, and so does the classifier; the grid stays as it was. The decoder
         then learns to say what the classifier names, also where no image has shown it that. Things that are
-        spoken of more often are drawn more often, by Zipf's law: a word's chance is one over its number.
+        spoken of more often are drawn more often: by Zipf's law a word is as frequent as one over its number,
+        and its chance is the root of that.
 
         Args:
             seen: of N images.
@@ -168,7 +169,7 @@ class Concepts:
             same = [c for c in same if self.plurals[c] or not many]
             if not same:
                 continue
-            new = chance.choices(same, [1 / c for c in same])[0]
+            new = chance.choices(same, [c**-0.5 for c in same])[0]
             forms = {old: new, **({many: int(self.plurals[new])} if many else {})}
             for one, other in forms.items():
                 place = (tokens[n] == one).nonzero()
