@@ -232,7 +232,8 @@ def task_row(task: Task) -> list[str]:
     key, unit = task.score.speed
     speed = ""
     if key:
-        timed = json.loads((ROOT / (task.score.speed_report or task.score.report)).read_text(encoding="utf-8"))
+        file = ROOT / (task.score.speed_report or task.score.report)
+        timed = json.loads(file.read_text(encoding="utf-8"))
         above, _, below = key.partition("/")
         rate = timed[above] / (timed[below] if below else 1)
         speed = f"{rate:,.0f} {unit}/s"
