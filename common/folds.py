@@ -56,6 +56,7 @@ def train_folds(
     *,
     scores: Sequence[str],
     count: str,
+    facts: Sequence[str],
 ) -> None:
     """Train as `--folds` says, and write `folds.json`, the scores of all folds, into `config.out`.
 
@@ -68,6 +69,7 @@ def train_folds(
         train: trains one model by flags on parts `train` and `val`.
         scores: columns of its `metrics.csv`; means over the samples of val.
         count: the column of how many these are.
+        facts: flags that the report repeats.
 
     Raises:
         UsageError: no such folds.
@@ -96,7 +98,14 @@ def train_folds(
         rows.append({"groups": groups, **_last_scores(out / "metrics.csv", scores, count)})
     total = sum(row[count] for row in rows)
     means = {name: round(sum(row[name] * row[count] for row in rows) / total, 2) for name in scores}
-    report = {**means, count: total, "command": command_line(), "seed": config.seed, "folds": rows}
+    report = {
+        **means,
+        count: total,
+        **{name: getattr(config, name) for name in facts},
+        "command": command_line(),
+        "seed": config.seed,
+        "folds": rows,
+    }
     with write_aside(config.out / "folds.json") as aside:
         aside.write_text(json.dumps(report, indent=1), encoding="utf-8")
     print(f"{len(rows)} folds:", *(f" {name} {value}" for name, value in means.items()), flush=True)

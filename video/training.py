@@ -85,6 +85,7 @@ def train(config: VideoConfig) -> None:
         lambda of_fold, its_parts: _train(of_fold, its_parts, clips),
         scores=("top_1", "shuffled_top_1"),
         count="num_clips",
+        facts=("head", "streams", "places"),
     )
 
 

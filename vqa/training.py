@@ -69,6 +69,7 @@ def train(config: VqaConfig) -> None:
         lambda of_fold, its_parts: _train(of_fold, its_parts, [q for part in parts.values() for q in part]),
         scores=("accuracy",),
         count="num_questions",
+        facts=("kind", "cell"),
     )
 
 

@@ -32,7 +32,9 @@ class Trained(list):
 
 def run(flags, trained):
     parts = {"train": GROUPS[:15], "val": GROUPS[15:]}
-    train_folds(flags, parts, lambda sample: sample, trained, scores=("score",), count="num")
+    train_folds(
+        flags, parts, lambda sample: sample, trained, scores=("score",), count="num", facts=("patience",)
+    )
 
 
 def test_folds_keep_groups_whole_and_even():
@@ -56,7 +58,7 @@ def test_each_group_is_held_out_once_and_the_last_epoch_counts(tmp_path, capsys)
     assert sum(held) == report["num"] == len(GROUPS)
     assert report["score"] == pytest.approx(sum(100 * n * n for n in held) / len(GROUPS) ** 2, abs=0.01)
     assert sorted(g for fold in report["folds"] for g in fold["groups"]) == sorted(set(GROUPS))
-    assert report["seed"] == 3
+    assert (report["seed"], report["patience"]) == (3, 5)  # flags as they were given
     assert "2 folds:" in capsys.readouterr().out
 
 

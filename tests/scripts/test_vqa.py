@@ -73,6 +73,7 @@ def test_folds_by_picture_and_one_model_of_all(train, tmp_path):
     assert pictures[0] | pictures[1] == {f"image{i}.jpg" for i in range(32)}
     assert not pictures[0] & pictures[1]
     assert 0 <= report["accuracy"] <= 100
+    assert (report["kind"], report["cell"]) == ("mlb", "lstm")
     done = train(tmp_path / "all", "--epochs", 1, "--folds", "all")
     assert done.code == 0, done.err
     assert "the scores below are of what was seen" in done.out
