@@ -101,7 +101,7 @@ def train_folds(
     report = {
         **means,
         count: total,
-        **{name: getattr(config, name) for name in facts},
+        **{name: _shown(getattr(config, name)) for name in facts},
         "command": command_line(),
         "seed": config.seed,
         "folds": rows,
@@ -109,6 +109,10 @@ def train_folds(
     with write_aside(config.out / "folds.json") as aside:
         aside.write_text(json.dumps(report, indent=1), encoding="utf-8")
     print(f"{len(rows)} folds:", *(f" {name} {value}" for name, value in means.items()), flush=True)
+
+
+def _shown(value: Any) -> Any:
+    return ", ".join(value) if isinstance(value, tuple) else value
 
 
 def _last_scores(file: Path, scores: Sequence[str], count: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_each_group_is_held_out_once_and_the_last_epoch_counts(tmp_path, capsys)
     assert sum(held) == report["num"] == len(GROUPS)
     assert report["score"] == pytest.approx(sum(100 * n * n for n in held) / len(GROUPS) ** 2, abs=0.01)
     assert sorted(g for fold in report["folds"] for g in fold["groups"]) == sorted(set(GROUPS))
-    assert (report["seed"], report["patience"]) == (3, 5)  # flags as they were given
+    assert (report["seed"], report["patience"]) == (3, 5)
     assert "2 folds:" in capsys.readouterr().out
 
 
