@@ -30,13 +30,12 @@ def fold_groups(groups: Iterable[str], folds: int) -> list[list[str]]:
 
     Args:
         groups: the group of each sample.
-        folds: parts; 0 is one part per group.
+        folds: parts.
 
     Raises:
         UsageError: more folds than groups, or a single one.
     """
     counts = Counter(groups)
-    folds = folds or len(counts)
     if not 2 <= folds <= len(counts):
         raise UsageError(f"--folds {folds}: must be 2 to {len(counts)}, the number of groups")
     parts: list[list[str]] = [[] for _ in range(folds)]
@@ -84,9 +83,10 @@ def train_folds(
         raise UsageError(f"--folds {config.folds}: expected 'group', 'all' or a number")
     if config.resume:
         raise UsageError("--folds: a run of several folds cannot be resumed; name another --out")
-    number = 0 if config.folds == "group" else int(config.folds)
+    of_samples = [group_of(sample) for sample in samples]
+    number = len(set(of_samples)) if config.folds == "group" else int(config.folds)
     rows = []
-    for fold, groups in enumerate(fold_groups(map(group_of, samples), number), 1):
+    for fold, groups in enumerate(fold_groups(of_samples, number), 1):
         held = set(groups)
         of_fold = {
             "train": [sample for sample in samples if group_of(sample) not in held],

@@ -41,7 +41,7 @@ def test_folds_keep_groups_whole_and_even():
     folds = fold_groups(GROUPS, 3)
     assert sorted(group for fold in folds for group in fold) == sorted(set(GROUPS))
     assert {sum(int(group[1]) + 1 for group in fold) for fold in folds} == {7}
-    assert [len(fold) for fold in fold_groups(GROUPS, 0)] == [1] * 6
+    assert [len(fold) for fold in fold_groups(GROUPS, 6)] == [1] * 6
     with pytest.raises(UsageError, match="--folds 7: must be 2 to 6"):
         fold_groups(GROUPS, 7)
 
@@ -80,6 +80,7 @@ def test_group_is_a_fold_a_group_and_all_holds_nothing_out(tmp_path):
     [
         ({"folds": "some"}, "--folds some: expected 'group', 'all' or a number"),
         ({"folds": "²"}, "expected 'group', 'all' or a number"),
+        ({"folds": "0"}, "--folds 0: must be 2 to 6"),
         ({"folds": "1"}, "--folds 1: must be 2 to 6"),
         ({"folds": "3", "resume": True}, "cannot be resumed; name another --out"),
     ],
