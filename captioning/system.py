@@ -105,9 +105,12 @@ class CaptioningSystem(TrainingSystem):
         return loss
 
     def learnt(self, features: torch.Tensor) -> Seen:
-        """features (N, L, C) -> what the decoder is given in training; see `Concepts.known`."""
+        """features (N, L, C) -> what the decoder is given in training.
+
+        Where sentences teach it to say what no caption names, see `Concepts.known`.
+        """
         seen: Seen = self.see(features)
-        return seen if self.concepts is None else self.concepts.known(seen)
+        return seen if self.concepts is None or self.sentences is None else self.concepts.known(seen)
 
     def astray(self, weights: torch.Tensor, tokens: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """How little the attention on content words falls on the image that they are said of.

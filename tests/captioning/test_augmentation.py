@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from captioning.augmentation import (
     vary,
 )
 from captioning.concepts import Recognised, Seen
+from captioning.system import CaptioningSystem
 from common.errors import DataError
 from common.text import BOS, EOS, PAD, UNK, Vocabulary
 
@@ -160,6 +162,14 @@ def test_concepts_that_no_caption_names_are_kept_from_the_images(concepts):
     assert known.words.tolist() == [[PAD, DOG, CAT]]
     assert known.scores[0].tolist() == pytest.approx([0.0, 0.5, 0.2])
     assert torch.equal(known.grid, seen.grid)
+
+
+@pytest.mark.parametrize("sentences", [None, torch.tensor([ids("a guitar")])])
+def test_only_sentences_take_unnamed_concepts_from_the_images(concepts, sentences):
+    seen = Seen(torch.rand(1, 4, 3), torch.tensor([[GUITAR, DOG]]), torch.tensor([[0.9, 0.5]]))
+    system = SimpleNamespace(see=lambda _: seen, concepts=concepts, sentences=sentences)
+    words = CaptioningSystem.learnt(system, seen.grid).words
+    assert words.tolist() == [[GUITAR if sentences is None else PAD, DOG]]
 
 
 def test_nothing_of_the_kind_nothing_exchanged(concepts):
