@@ -57,9 +57,10 @@ def train_folds(
     count: str,
     facts: Sequence[str],
 ) -> None:
-    """Train as `--folds` says, and write `folds.json`, the scores of all folds, into `config.out`.
+    """Train as `--folds` says; without it, one model on train by the flags as they are.
 
-    No epoch is chosen: each model is the one of the last epoch, so that what is held out has no say in it.
+    The scores of all folds are written to `folds.json` in `config.out`. No epoch is chosen: each of their
+    models is the one of the last epoch, so that what is held out has no say in it.
 
     Args:
         config: flags of a `TrainConfig` and `FoldFlags`.
@@ -73,6 +74,10 @@ def train_folds(
     Raises:
         UsageError: no such folds.
     """
+    if not config.folds:
+        train(config, parts)
+        print(f"best model: {config.out / 'best'}")
+        return
     samples = [sample for part in parts.values() for sample in part]
     if config.folds == "all":
         print("all of train and val is trained on: the scores below are of what was seen", flush=True)

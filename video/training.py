@@ -75,14 +75,12 @@ def train(config: VideoConfig) -> None:
     _check_pairs(config, clips)
     if not config.folds:
         check_groups(parts)
-        _train(config, parts)
-        print(f"best model: {config.out / 'best'}")
-        return
+    everything = clips if config.folds else ()
     train_folds(
         config,
         parts,
         lambda clip: clip.group,
-        lambda of_fold, its_parts: _train(of_fold, its_parts, clips),
+        lambda of_fold, its_parts: _train(of_fold, its_parts, everything),
         scores=("top_1", "shuffled_top_1"),
         count="num_clips",
         facts=("head", "streams", "places"),

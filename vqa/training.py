@@ -58,15 +58,12 @@ def train(config: VqaConfig) -> None:
     """Train as the flags say. Raises UsageError, DataError, EncoderWeightsError, OSError."""
     config = prepare_run(config)
     parts = {name: read_questions(config.data, name, config.image_template) for name in ("train", "val")}
-    if not config.folds:
-        _train(config, parts)
-        print(f"best model: {config.out / 'best'}")
-        return
+    everything = [question for part in parts.values() for question in part] if config.folds else ()
     train_folds(
         config,
         parts,
         lambda question: question.image.name,
-        lambda of_fold, its_parts: _train(of_fold, its_parts, [q for part in parts.values() for q in part]),
+        lambda of_fold, its_parts: _train(of_fold, its_parts, everything),
         scores=("accuracy",),
         count="num_questions",
         facts=("kind", "cell"),

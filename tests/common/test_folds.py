@@ -75,6 +75,13 @@ def test_group_is_a_fold_a_group_and_all_holds_nothing_out(tmp_path):
     assert not (tmp_path / "all" / "folds.json").exists()
 
 
+def test_without_folds_one_model_by_the_flags_as_they_are(tmp_path, capsys):
+    found = []
+    run(Flags(out=tmp_path), lambda config, parts: found.append((config, parts)))
+    assert found == [(Flags(out=tmp_path), {"train": GROUPS[:15], "val": GROUPS[15:]})]
+    assert f"best model: {tmp_path / 'best'}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
