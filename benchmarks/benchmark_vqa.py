@@ -4,8 +4,8 @@
 
 - `answers_over_lstm`: questions/s of the whole network (words, RNN, attention, classifier) on batches of 64
   with what the network keeps of each image cached (`AnswerNetwork.remember`), over those of a
-  `torch.nn.LSTM` of the same sizes that reads the same words, embedded beforehand; same threads and
-  precision. Bar: 0.5.
+  `torch.nn.LSTM` of the same sizes, one for each member, that reads the same words, embedded beforehand; same
+  threads and precision. Bar: 0.5.
 - `answered_over_torch`: answers/s of `Answerer.answer_each` on the engine over those on torch, each in its
   best precision: one photo, its questions. Bar: 1.3.
 - `with_looks_over_lstm`: the same, but what the network keeps of the images is computed from the encoder's
@@ -60,13 +60,17 @@ def main(config: Config) -> None:
     network = answerer.network.network
     tokens = torch.randint(4, len(answerer.model.vocabulary), (config.batch_size, config.words))
     lengths = torch.full((config.batch_size,), config.words)
-    lstm = nn.LSTM(sizes.embedding_size, sizes.hidden_size, batch_first=True).to(answerer.dtype)
+    lstms = [
+        nn.LSTM(sizes.embedding_size, sizes.hidden_size, batch_first=True).to(answerer.dtype)
+        for _ in range(sizes.members)
+    ]
     embedded = torch.randn(config.batch_size, config.words, sizes.embedding_size, dtype=answerer.dtype)
 
     def bare() -> None:
         with torch.inference_mode():
             for _ in range(config.batches):
-                lstm(embedded)
+                for lstm in lstms:
+                    lstm(embedded)
 
     with torch.inference_mode():
         memory = network.remember(features)
@@ -87,6 +91,7 @@ def main(config: Config) -> None:
     result: dict[str, Any] = {
         "model": config.model,
         "kind": sizes.kind,
+        "members": sizes.members,
         "threads": torch.get_num_threads(),
         "precision": answerer.precision,
         "torch": torch.__version__,

@@ -29,6 +29,9 @@ class AnswererConfig:
     """Attention layers of san."""
     dropout: Annotated[float, Range(0, 1)] = 0.5
     """On words, image and output."""
+    members: Annotated[int, Range(1, 16)] = 1
+    """Networks that begin differently and answer by the mean of their probabilities (Lakshminarayanan et al.
+    2017)."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Notation: Q questions, T words, L grid places, C channels, E embedding size, D hidden size, A answers, H hops.
 """
 
+import math
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -98,12 +99,25 @@ class AnswerNetwork(nn.Module):
         Rows of the memory and of tokens belong together. H is 1 for `mlb`; H and L are 0 for all but it
         and `san`.
         """
+        logits, maps, asked = self.read(memory, tokens, lengths)
+        if asked is not None and memory.keys:
+            maps = _shown(self.evidence(memory, asked, logits.argmax(dim=-1)))
+        return logits, maps
+
+    def read(
+        self, memory: ImageMemory, tokens: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """As `answer`, but of `mlb` what the question asks (Q, D) in place of its map, which is empty."""
         grid, kind = memory.grid, self.config.kind
         maps = grid.new_zeros(tokens.shape[0], 0, 0)
         if kind == "image_only":
             query = grid[:, 0]  # Q, D
         else:
             query = self.reader.last(self.dropout(self.embedding(tokens)), lengths)  # Q, D
+        if kind == "mlb":
+            query = self.dropout(query)
+            asked = torch.tanh(self.ask(query))  # Q, D
+            return self.own(query) + self.classify(self.dropout(asked * grid[:, 0])), maps, asked
         if kind == "lstm_q_i":
             query = query * grid[:, 0]
         elif kind == "san":
@@ -113,19 +127,93 @@ class AnswerNetwork(nn.Module):
                 query = query + attended
                 weights.append(of_hop)
             maps = torch.stack(weights, dim=1)  # Q, H, L
-        elif kind == "mlb":
-            return self._bilinear(memory, self.dropout(query))
-        return self.classify(self.dropout(query)), maps
+        return self.classify(self.dropout(query)), maps, None
 
-    def _bilinear(self, memory: ImageMemory, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """memory of Q images, query (Q, size) -> logits (Q, A), map (Q, 1, L); in training without."""
-        asked = torch.tanh(self.ask(query))  # Q, D
-        logits = self.own(query) + self.classify(self.dropout(asked * memory.grid[:, 0]))
-        if not memory.keys:
-            return logits, asked.new_zeros(len(asked), 0, 0)
-        weights = asked * self.classify.weight[logits.argmax(dim=-1)]  # Q, D
-        evidence = torch.einsum("qld,qd->ql", memory.keys[0], weights).relu()
-        return logits, (evidence / evidence.sum(dim=1, keepdim=True).clamp(min=1e-6))[:, None]
+    def evidence(self, memory: ImageMemory, asked: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+        """What each place by itself would add to the logit of an answer.
+
+        Args:
+            memory: of Q images, by `mlb`, not in training.
+            asked: (Q, D) from `read`.
+            answers: (Q,).
+
+        Returns:
+            (Q, L).
+        """
+        return torch.einsum("qld,qd->ql", memory.keys[0], asked * self.classify.weight[answers])
+
+
+def _shown(evidence: torch.Tensor) -> torch.Tensor:
+    """evidence (Q, L) -> what of it speaks for the answer, as a map (Q, 1, L) that sums to 1."""
+    speaks = evidence.relu()
+    return (speaks / speaks.sum(dim=1, keepdim=True).clamp(min=1e-6))[:, None]
+
+
+class AnswerNetworks(nn.Module):
+    """Networks that begin differently and answer together, by the mean of their probabilities.
+
+    The deep ensembles of Lakshminarayanan et al. 2017, over one encoder.
+
+    Args:
+        config: sizes of each of its members.
+        words: size of the vocabulary.
+        channels: C.
+        answers: A.
+    """
+
+    def __init__(self, config: AnswererConfig, words: int, channels: int, answers: int) -> None:
+        super().__init__()
+        self.members: Any = nn.ModuleList(
+            AnswerNetwork(config, words, channels, answers) for _ in range(config.members)
+        )
+
+    def remember(self, features: torch.Tensor) -> ImageMemory:
+        """As of one network; what the members keep lies side by side."""
+        each = [member.remember(features) for member in self.members]
+        keys = tuple(key for memory in each for key in memory.keys)
+        return ImageMemory(torch.cat([memory.grid for memory in each], dim=-1), keys)
+
+    def forward(
+        self, features: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """features (Q, L, C), tokens (Q, T), lengths (Q,) -> as `answer`."""
+        return self.answer(self.remember(features), tokens, lengths)
+
+    def answer(
+        self, memory: ImageMemory, tokens: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """memory of Q images, tokens (Q, T), lengths (Q,) -> logits (Q, A), attention weights (Q, H, L).
+
+        The logits are the logarithm of the mean probability, the weights the mean; the map of `mlb` is of the
+        answer that they give together. In training the logits of all members, one after the other
+        (members * Q, A).
+        """
+        each = self._memories(memory)
+        read = [
+            member.read(of_one, tokens, lengths) for member, of_one in zip(self.members, each, strict=True)
+        ]
+        maps = torch.stack([of_one for _, of_one, _ in read]).mean(dim=0)
+        logits = torch.stack([of_one for of_one, _, _ in read])  # members, Q, A
+        if self.training:
+            return logits.flatten(0, 1), maps
+        together = logits.float().log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(read))
+        if memory.keys and read[0][2] is not None:
+            best = together.argmax(dim=-1)
+            evidence = [
+                member.evidence(of_one, asked, best)
+                for member, of_one, (_, _, asked) in zip(self.members, each, read, strict=True)
+            ]
+            maps = _shown(torch.stack(evidence).mean(dim=0))
+        return together, maps
+
+    def _memories(self, memory: ImageMemory) -> list[ImageMemory]:
+        """What each member keeps of what they keep together."""
+        count = len(self.members)
+        width, keys = memory.grid.shape[-1] // count, len(memory.keys) // count
+        return [
+            ImageMemory(memory.grid[..., i * width :][..., :width], memory.keys[i * keys :][:keys])
+            for i in range(count)
+        ]
 
 
 class VqaModel(PretrainedModel):
@@ -148,7 +236,8 @@ class VqaModel(PretrainedModel):
         super().__init__()
         self.encoder: Encoder = encoder
         self.config, self.vocabulary, self.answers = config, vocabulary, answers
-        self.network = AnswerNetwork(config, len(vocabulary), encoder.out_channels, len(answers))
+        build = AnswerNetwork if config.members == 1 else AnswerNetworks
+        self.network = build(config, len(vocabulary), encoder.out_channels, len(answers))
 
     def architecture(self) -> dict[str, Any]:
         """Sizes, preprocessing, words and answers."""

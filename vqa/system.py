@@ -32,6 +32,7 @@ class VqaSystem(TrainingSystem):
         logits, _ = self.network(batch.features.float(), batch.tokens, batch.lengths)
         even = self.label_smoothing / logits.shape[-1]
         targets = batch.targets * (1 - self.label_smoothing) + even
+        targets = targets.repeat(len(logits) // len(targets), 1)  # the same for each member
         return self.mean_over_batch(F.cross_entropy(logits.float(), targets, reduction="sum"), len(targets))
 
     def validation_step(self, batch: QuestionBatch, batch_index: int) -> None:

@@ -42,9 +42,9 @@ def write_questions(root: Path, people: int = 1) -> Path:
 
 
 def tiny_answerer(
-    kind: str = "san", cell: str = "lstm", encoder: str = TINY_ENCODER, size: int = 64
+    kind: str = "san", cell: str = "lstm", encoder: str = TINY_ENCODER, size: int = 64, members: int = 1
 ) -> VqaModel:
     torch.manual_seed(0)
-    config = AnswererConfig(kind, cell, 32, 16, 8, 2, 0.0)
+    config = AnswererConfig(kind, cell, 32, 16, 8, 2, 0.0, members)
     answers = [*COLOURS, "square", "circle"]
     return VqaModel(Encoder(encoder, size).freeze(), config, Vocabulary(WORDS), answers).eval()

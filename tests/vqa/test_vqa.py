@@ -11,9 +11,10 @@ from common.text import pad
 from tests.conftest import by_threads, on_both_engines, shape_picture
 from tests.vqa.conftest import tiny_answerer, write_questions
 from vqa import Answerer
-from vqa.data import Question, majority, most_frequent_answers, read_questions
+from vqa.data import Question, QuestionBatch, majority, most_frequent_answers, read_questions
 from vqa.metrics import plain_answer, score_answers, vqa_accuracy
 from vqa.model import VqaModel
+from vqa.system import VqaSystem
 
 KINDS = ["san", "mlb", "lstm_q_i", "question_only", "image_only"]
 
@@ -237,6 +238,39 @@ def test_the_map_of_mlb_tells_which_place_speaks_most_for_the_answer():
     assert torch.equal(torch.cat(alone, dim=1).argmax(dim=1), maps[:, 0].argmax(dim=1))
 
 
+@torch.inference_mode()
+def test_members_answer_by_the_mean_of_their_probabilities():
+    model = tiny_answerer("mlb", members=2).eval()
+    (features, tokens, lengths), members = batch(model, places=5), model.network.members
+    logits, maps = model.network(features, tokens, lengths)
+    alone = torch.stack([member(features, tokens, lengths)[0].softmax(-1) for member in members])
+    assert not torch.allclose(alone[0], alone[1])
+    torch.testing.assert_close(logits.softmax(-1), alone.mean(0))
+    # the map is of the answer that both give, whatever each would have said
+    answers = logits.argmax(dim=1, keepdim=True)
+
+    def said(places):
+        each = [member(places, tokens, lengths)[0].gather(1, answers) for member in members]
+        return sum(each)
+
+    per_place = torch.cat([said(features[:, i : i + 1]) for i in range(5)], dim=1)
+    assert torch.equal(per_place.argmax(dim=1), maps[:, 0].argmax(dim=1))
+    torch.testing.assert_close(maps.sum(dim=2), torch.ones(3, 1))
+
+
+def test_each_member_learns_as_if_it_were_alone():
+    model = tiny_answerer("mlb", members=2).train()
+    (features, tokens, lengths), members = batch(model), model.network.members
+    system = VqaSystem(model, None, 0.1)
+    losses = []
+    system.mean_over_batch = lambda total, count: losses.append(total / count) or total
+    targets = F.one_hot(torch.tensor([0, 1, 2]), len(model.answers)).float()
+    system.training_step(QuestionBatch(features, tokens, lengths, targets, [0, 1, 2]), 0)
+    smooth = targets * 0.9 + 0.1 / len(model.answers)
+    alone = [F.cross_entropy(member(features, tokens, lengths)[0], smooth) for member in members]
+    torch.testing.assert_close(losses[0], sum(alone) / 2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_and_company_change_nothing(kind):
     model = tiny_answerer(kind)
@@ -343,10 +377,11 @@ def test_threads_that_share_an_answerer_answer_what_one_answers():
 
 
 @pytest.mark.parametrize(
-    ("kind", "cell"), [*((kind, "lstm") for kind in KINDS), ("san", "gru"), ("san", "rnn")]
+    ("kind", "cell", "members"),
+    [*((kind, "lstm", 1) for kind in KINDS), ("san", "gru", 1), ("san", "rnn", 1), ("mlb", "lstm", 2)],
 )
-def test_the_engine_answers_what_torch_answers(tmp_path, kind, cell):
-    engine, on_torch = on_both_engines(Answerer, tiny_answerer(kind, cell), tmp_path)
+def test_the_engine_answers_what_torch_answers(tmp_path, kind, cell, members):
+    engine, on_torch = on_both_engines(Answerer, tiny_answerer(kind, cell, members=members), tmp_path)
     picture, asked = shape_picture("red", "square"), ["what color is the shape", "which", "is the shape what"]
     for found, expected in zip(
         engine.answer_each(picture, asked), on_torch.answer_each(picture, asked), strict=True
