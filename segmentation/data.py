@@ -181,6 +181,29 @@ class SceneBatch(NamedTuple):
     indices: list[int]
 
 
+class Tint(v2.Transform):
+    """Another white balance: red, green and blue each brighter or darker at random.
+
+    Args:
+        strength: largest change, relative.
+    """
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.strength = strength
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw a factor for each channel."""
+        return {"factors": 1 + self.strength * (2 * torch.rand(3, 1, 1) - 1)}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """An image (3, H, W) of bytes, tinted; anything else as it is."""
+        if not isinstance(inpt, tv_tensors.Image):
+            return inpt
+        tinted = (inpt.as_subclass(torch.Tensor) * params["factors"]).round().clamp(0, 255).to(torch.uint8)
+        return tv_tensors.wrap(tinted, like=inpt)
+
+
 class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
     """Scenes as tensors; those of train are scaled, cropped, mirrored and recoloured at random.
 
@@ -209,6 +232,7 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
             [
                 v2.RandomHorizontalFlip(),
                 v2.RandomApply([v2.ColorJitter(0.5, 0.5, 0.5, 0.08)], 0.9),
+                v2.RandomApply([Tint(0.3)], 0.5),
                 v2.RandomGrayscale(0.05),
                 v2.RandomApply([v2.GaussianBlur(5, (0.1, 1.5))], 0.2),
             ]
@@ -231,20 +255,40 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         torch.manual_seed(seed)
         low, high = self.scales
         scale = low * (high / low) ** float(torch.rand(()))
-        size = [max(1, round(preprocess.height * scale)), max(1, round(preprocess.width * scale))]
-        resized = v2.functional.resize(tv_tensors.Image(image), size, antialias=True)
-        ids = v2.functional.resize(tv_tensors.Mask(label), size)  # a mask takes the nearest pixel
+        size = [max(1, round(side * scale)) for side in (preprocess.height, preprocess.width)]
+        top, left, height, width = self._window(label, size, self.crop)
+        shown = (min(size[0], self.crop[0]), min(size[1], self.crop[1]))
+        # cut and recolour first: most crops become larger
+        pixels, ids = self.augment(
+            tv_tensors.Image(image.crop((left, top, left + width, top + height))),
+            tv_tensors.Mask(label[top : top + height, left : left + width]),
+        )
+        pixels = v2.functional.resize(pixels, shown, antialias=True)
+        ids = v2.functional.resize(ids, shown)  # a mask takes the nearest pixel
+        pad = [0, 0, self.crop[1] - shown[1], self.crop[0] - shown[0]]
         mean = [round(255 * value) for value in preprocess.mean]
-        pixels, ids = self.augment(*self._cropped(resized, ids, self.crop, mean))
+        pixels = v2.functional.pad(pixels, pad, fill=mean)
+        ids = v2.functional.pad(ids, pad, fill=self.ignore_label)
         pixels = v2.functional.to_dtype(pixels, torch.float32, scale=True)
         pixels = v2.functional.normalize(pixels, list(preprocess.mean), list(preprocess.std))
         return pixels.as_subclass(torch.Tensor), ids.as_subclass(torch.Tensor), index
 
-    def _cropped(
-        self, image: torch.Tensor, ids: torch.Tensor, crop: tuple[int, int], mean: list[int]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """A crop of both, anywhere or around a pixel of a class; padded where they are smaller."""
-        room = [max(0, side - wanted) for side, wanted in zip(ids.shape, crop, strict=True)]
+    def _window(self, ids: torch.Tensor, size: list[int], crop: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Where a crop lies in a scene, anywhere or around a pixel of a class.
+
+        Args:
+            ids: (H, W) of the scene as it is.
+            size: height and width that the whole of it would be scaled to.
+            crop: height and width of the crop, thus scaled.
+
+        Returns:
+            top, left, height, width in the scene; at most all of it.
+        """
+        window = [
+            min(side, max(1, round(wanted * side / scaled)))
+            for side, wanted, scaled in zip(ids.shape, crop, size, strict=True)
+        ]
+        room = [side - wanted for side, wanted in zip(ids.shape, window, strict=True)]
         start = [int(torch.randint(free + 1, ())) for free in room]
         if float(torch.rand(())) < self.rare:
             classes = ids.unique()
@@ -252,12 +296,9 @@ class SceneDataset(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
             if len(classes):
                 places = (ids == classes[torch.randint(len(classes), ())]).nonzero()
                 middle = places[torch.randint(len(places), ())].tolist()
-                around = zip(middle, crop, room, strict=True)
-                start = [min(max(0, m - int(torch.randint(c, ()))), free) for m, c, free in around]
-        height, width = (min(side, wanted) for side, wanted in zip(ids.shape, crop, strict=True))
-        pad = [0, 0, crop[1] - width, crop[0] - height]
-        image, ids = (v2.functional.crop(tensor, *start, height, width) for tensor in (image, ids))
-        return v2.functional.pad(image, pad, fill=mean), v2.functional.pad(ids, pad, fill=self.ignore_label)
+                around = zip(middle, window, room, strict=True)
+                start = [min(max(0, m - int(torch.randint(w, ()))), free) for m, w, free in around]
+        return start[0], start[1], window[0], window[1]
 
 
 def collate(items: Sequence[tuple[torch.Tensor, torch.Tensor, int]]) -> SceneBatch:

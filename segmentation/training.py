@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from common.cli import command_line, sizes_of
 from common.encoder import Encoder, EncoderFlags
 from common.errors import UsageError
+from common.folds import FoldFlags, train_folds
 from common.loading import DrawnPartsData
 from common.pretrained import parameter_count
 from common.schema import Range
@@ -30,12 +31,13 @@ _Side = Annotated[int, Range(0, 2048)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationConfig(SegmenterConfig, EncoderFlags, TrainConfig):
+class SegmentationConfig(FoldFlags, SegmenterConfig, EncoderFlags, TrainConfig):
     """Train a segmentation model.
 
         visionrnn train segmentation --data DIR --out RUN [--context renet] [--stride 32]
 
     DIR holds `classes.txt` (a name a line), `{train,val}/images` and `{train,val}/labels` (PNG of class ids).
+    With --folds, a group is the pictures whose names agree up to the first `_`, such as those of one drive.
     """
 
     data: Path
@@ -53,6 +55,8 @@ class SegmentationConfig(SegmenterConfig, EncoderFlags, TrainConfig):
     """Height and width of a training crop."""
     scales: tuple[float, float] = (0.5, 2.0)
     """Smallest and largest size of a training image, relative to --image-size."""
+    crops: Annotated[int, Range(1)] = 1
+    """Crops of each picture in an epoch."""
     rare_crops: Annotated[float, Range(0, 1)] = 0.0
     """Share of the crops that lie around a pixel of a class drawn from those of the image, each as likely."""
     hold_out: tuple[str, ...] = ()
@@ -60,6 +64,8 @@ class SegmentationConfig(SegmenterConfig, EncoderFlags, TrainConfig):
     `visionrnn evaluate segmentation --split train --names ...` scores them."""
     balance: float = 0.5
     """Power of the class weights: 0 weighs all pixels alike, 1 is median frequency balancing."""
+    lovasz: Annotated[float, Range(0, 10)] = 0.0
+    """Weight of the Lovasz-softmax loss (Berman et al. 2018), beside a cross entropy of weight 1."""
     learning_rate: float = 2e-3
     """Peak of the one-cycle schedule (Smith & Topin 2018)."""
     weight_decay: float = 0.01
@@ -79,21 +85,40 @@ def train(config: SegmentationConfig) -> None:
     if min(*config.crop) < 32 or (any(config.image_size) and min(config.image_size) < 32):
         raise UsageError("--image-size and --crop: must be at least 32 pixels either way")
     config = prepare_run(config)
-    pl.seed_everything(config.seed, verbose=False)
     classes = read_classes(config.data)
     parts = {
         name: read_scenes(config.data, name, len(classes), config.ignore_label) for name in ("train", "val")
     }
     if config.hold_out:
-        rest = [s for s in parts["train"] if not s.image.name.startswith(config.hold_out)]
-        held = len(parts["train"]) - len(rest)
-        if not held or not rest:
-            raise UsageError(
-                f"--hold-out {' '.join(config.hold_out)}: {held} of {len(parts['train'])} pictures "
-                "have such names; name the beginning of some of them"
-            )
-        print(f"held out {', '.join(config.hold_out)}: {held:,} pictures; {len(rest):,} are trained on")
-        parts["train"] = rest
+        if config.folds:
+            raise UsageError("--hold-out and --folds: give one of them")
+        parts["train"] = _without(parts["train"], config.hold_out)
+    train_folds(
+        config,
+        parts,
+        lambda scene: scene.image.name.partition("_")[0],
+        lambda of_fold, its_parts: _train(of_fold, its_parts, classes),
+        scores=("mean_iou", "pixel_accuracy", "class_accuracy"),
+        count="num_images",
+        facts=("context", "encoder"),
+    )
+
+
+def _without(scenes: list[Scene], held_out: tuple[str, ...]) -> list[Scene]:
+    """The scenes whose names begin with none of these. Raises UsageError where that is all or none."""
+    rest = [scene for scene in scenes if not scene.image.name.startswith(held_out)]
+    held = len(scenes) - len(rest)
+    if not held or not rest:
+        raise UsageError(
+            f"--hold-out {' '.join(held_out)}: {held} of {len(scenes)} pictures "
+            "have such names; name the beginning of some of them"
+        )
+    print(f"held out {', '.join(held_out)}: {held:,} pictures; {len(rest):,} are trained on")
+    return rest
+
+
+def _train(config: SegmentationConfig, parts: dict[str, list[Scene]], classes: list[str]) -> None:
+    pl.seed_everything(config.seed, verbose=False)
     if config.limit:
         parts = {name: scenes[: config.limit] for name, scenes in parts.items()}
     model = _model(config, classes)
@@ -108,10 +133,10 @@ def train(config: SegmentationConfig) -> None:
     }
     data = DrawnPartsData(partial(_open, config, model, parts), collate, config)
     weights = class_weights(parts["train"], config.balance)
-    system = SegmentationSystem(model, config, weights, config.encoder_rate)
+    system = SegmentationSystem(model, config, weights, config.encoder_rate, config.lovasz)
     kept: Any = system.average.module
-    fit(system, data, config, model=kept, monitor="mean_iou", report=("pixel_accuracy", "class_accuracy"))
-    print(f"best model: {config.out / 'best'}")
+    report = ("pixel_accuracy", "class_accuracy", "num_images")
+    fit(system, data, config, model=kept, monitor="mean_iou", report=report)
 
 
 def _open(
@@ -120,7 +145,7 @@ def _open(
     preprocess, ignored = model.preprocess, config.ignore_label
     return {
         "train": SceneDataset(
-            parts["train"], preprocess, ignored, config.crop, config.scales, config.rare_crops
+            parts["train"] * config.crops, preprocess, ignored, config.crop, config.scales, config.rare_crops
         ),
         "val": SceneDataset(parts["val"], preprocess, ignored),
     }

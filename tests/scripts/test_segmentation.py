@@ -94,6 +94,30 @@ def test_pictures_are_held_out_by_name_and_scored_alone(script, train, folder, t
     assert (done.code, "--names z: no picture of val has such a name" in done.err) == (2, True), done.err
 
 
+def test_each_drive_is_held_out_once(script, train, tmp_path):
+    data = write_scenes(tmp_path / "set", train=6, val=3)
+    for file in [*data.glob("*/images/*"), *data.glob("*/labels/*")]:  # drives a and b, b goes on in val
+        drive = "a" if file.parts[-3] == "train" and int(file.stem) < 4 else "b"
+        file.rename(file.with_name(f"{drive}_{file.name}"))
+    run = tmp_path / "run"
+    done = train(run, "--epochs", 1, "--folds", "group", "--lovasz", 0.5, data=data)
+    assert done.code == 0, done.err
+    report = json.loads((run / "folds.json").read_text())
+    assert [(fold["groups"], fold["num_images"]) for fold in report["folds"]] == [(["b"], 5), (["a"], 4)]
+    assert report["num_images"] == 9
+    of_folds = [fold["mean_iou"] for fold in report["folds"]]
+    assert report["mean_iou"] == pytest.approx((5 * of_folds[0] + 4 * of_folds[1]) / 9, abs=0.01)
+    done = train(tmp_path / "other", "--folds", "group", "--hold-out", "a", data=data)
+    assert (done.code, "--hold-out and --folds: give one of them" in done.err) == (2, True), done.err
+
+
+def test_an_epoch_has_several_crops_of_each_picture(train, tmp_path):
+    done = train(tmp_path / "run", "--epochs", 1, "--crops", 3)
+    assert done.code == 0, done.err
+    steps = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"]
+    assert steps == 12 * 3 / 4
+
+
 def test_rare_classes_weigh_as_much_as_balance_says(train, tmp_path):
     losses = []
     for balance in (0, 1):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from common.distributed import DrawSampler
@@ -12,6 +13,7 @@ from common.images import Preprocess
 from segmentation.data import (
     Scene,
     SceneDataset,
+    Tint,
     class_weights,
     read_classes,
     read_scenes,
@@ -103,12 +105,28 @@ def test_augmentation_moves_picture_and_label_together(folder):
         red, blue = (labels == 1), (labels == 2)  # the circle lies over the square
         assert set(labels.unique().tolist()) <= {0, 1, 2, IGNORED}
         if red.sum() > 30:
-            assert (pixels[0] - pixels[2])[red].mean() > 0.5
+            assert (pixels[0] - pixels[2])[red].mean() > 0.2
         if blue.sum() > 30:
-            assert (pixels[2] - pixels[0])[blue].mean() > 0.5
+            assert (pixels[2] - pixels[0])[blue].mean() > 0.2
     first, again, other = data[1, 5], data[1, 5], data[1, 6]
     assert torch.equal(first[0], again[0])
     assert not torch.equal(first[0], other[0])
+
+
+def test_a_tint_is_of_the_whole_picture_and_of_no_label():
+    torch.manual_seed(0)
+    picture, label = tv_tensors.Image(torch.full((3, 4, 5), 100, dtype=torch.uint8)), torch.ones(4, 5).long()
+    tints = []
+    for _ in range(20):
+        tinted, same = Tint(0.3)(picture, tv_tensors.Mask(label))
+        assert (tinted.dtype, type(tinted), torch.equal(same, label)) == (torch.uint8, tv_tensors.Image, True)
+        assert (tinted == tinted[:, :1, :1]).all()
+        tints.append(tinted[:, 0, 0].tolist())
+    values = [value for tint in tints for value in tint]
+    assert min(values) >= 70
+    assert max(values) <= 130
+    assert max(values) - min(values) > 40
+    assert all(len(set(tint)) > 1 for tint in tints)
 
 
 def test_crops_lie_around_every_class_alike_where_told(tmp_path):
