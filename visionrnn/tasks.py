@@ -112,7 +112,7 @@ TASKS = (
         score=Score(
             "reports/segmentation/unseen_drive_lovasz.json",
             "mean_iou",
-            "mean IoU on a drive of CamVid that a shorter training left out; what is bundled saw all drives at hand",
+            "mean IoU on a drive of CamVid that a shorter training left out; what is bundled saw it",
             "69 on the test part, which shows one of train's drives, too (BiSeNet, Yu et al. 2018)",
             ("images_per_second", "images"),
             held="one drive: no epoch was chosen",
