@@ -45,7 +45,8 @@ def main(config: Config) -> None:
     questions = [q for part in parts for q in read_questions(config.data, part, IMAGE_TEMPLATE)]
     rows = []
     for number, fold in enumerate(folds[0], 1):
-        held = [question for question in questions if question.image.name in set(fold["groups"])]
+        images = set(fold["groups"])
+        held = [question for question in questions if question.image.name in images]
         rows.append(_of_fold(config, number, held, questions))
         print(json.dumps(rows[-1]), flush=True)
     total = sum(row["num_questions"] for row in rows)

@@ -29,7 +29,21 @@ class ImageMemory(NamedTuple):
     """Of each hop, (N, L, attention size); of `mlb`, its places (N, L, D), but in training none"""
 
 
-class AnswerNetwork(nn.Module):
+class _OfImagesAndQuestions(nn.Module):
+    """`remember` is computed once per image, `answer` once per question."""
+
+    remember: Any
+    answer: Any
+
+    def forward(
+        self, features: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """features (Q, L, C), tokens (Q, T), lengths (Q,) -> as `answer`."""
+        found: tuple[torch.Tensor, torch.Tensor] = self.answer(self.remember(features), tokens, lengths)
+        return found
+
+
+class AnswerNetwork(_OfImagesAndQuestions):
     """Question and grid -> one logit per answer.
 
     `remember` is computed once per image, `answer` once per question.
@@ -84,12 +98,6 @@ class AnswerNetwork(nn.Module):
         mean = torch.tanh(self.project(self.dropout(features.mean(dim=1, keepdim=True))))
         places = kind == "mlb" and not self.training
         return ImageMemory(mean, (torch.tanh(self.project(features)),) if places else ())
-
-    def forward(
-        self, features: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """features (Q, L, C), tokens (Q, T), lengths (Q,) -> as `answer`."""
-        return self.answer(self.remember(features), tokens, lengths)
 
     def answer(
         self, memory: ImageMemory, tokens: torch.Tensor, lengths: torch.Tensor
@@ -149,7 +157,7 @@ def _shown(evidence: torch.Tensor) -> torch.Tensor:
     return (speaks / speaks.sum(dim=1, keepdim=True).clamp(min=1e-6))[:, None]
 
 
-class AnswerNetworks(nn.Module):
+class AnswerNetworks(_OfImagesAndQuestions):
     """Networks that begin differently and answer together, by the mean of their probabilities.
 
     The deep ensembles of Lakshminarayanan et al. 2017, over one encoder.
@@ -172,12 +180,6 @@ class AnswerNetworks(nn.Module):
         each = [member.remember(features) for member in self.members]
         keys = tuple(key for memory in each for key in memory.keys)
         return ImageMemory(torch.cat([memory.grid for memory in each], dim=-1), keys)
-
-    def forward(
-        self, features: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """features (Q, L, C), tokens (Q, T), lengths (Q,) -> as `answer`."""
-        return self.answer(self.remember(features), tokens, lengths)
 
     def answer(
         self, memory: ImageMemory, tokens: torch.Tensor, lengths: torch.Tensor
