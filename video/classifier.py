@@ -18,7 +18,16 @@ from common.images import blamed_on
 from common.predictor import Predictor, ranked, results, softmax
 from common.threads import ahead
 from video.decode import Frame, VideoError, stream_frames
-from video.images import OVERSAMPLING, middles, pad, prepared, read_clip, stream_image
+from video.images import (
+    OVERSAMPLING,
+    content_box,
+    cropped,
+    middles,
+    pad,
+    prepared,
+    read_clip,
+    stream_image,
+)
 from video.on_graphs import OnGraphs
 
 if TYPE_CHECKING:
@@ -129,7 +138,7 @@ class ActionClassifier(Predictor["VideoModel | OnGraphs"]):
         """The images that the network sees of one clip, preprocessed (S, T, 3, H, W). Raises VideoError."""
         count = self.model.config.frames
         with blamed_on(path, VideoError):
-            frames = read_clip(path, count)
+            frames = read_clip(path, count, self.model.config.crop)
             chosen = middles(len(frames), count).tolist()  # the same as in training's validation
             pairs = [(frames[i], frames[i - 1] if i else None) for i in chosen]
             return self._stream_images(pairs)
@@ -187,8 +196,10 @@ class ActionClassifier(Predictor["VideoModel | OnGraphs"]):
     def _window(
         self, kept: deque[tuple[Frame, Frame | None]], features: deque[np.ndarray], fresh: int
     ) -> Window:
-        """Encode the frames that are new and classify all that are kept."""
-        new = self.encode(self._stream_images(list(kept)[-min(fresh, len(kept)) :]))[0]
+        """Encode the frames that are new, or all where they are cropped, and classify all that are kept."""
+        whole = self.model.config.crop == "none"
+        pairs = list(kept)[-min(fresh, len(kept)) :] if whole else _cropped(kept)
+        new = self.encode(self._stream_images(pairs))[0]
         features.extend(new[0].swapaxes(0, 1))  # 1, S, T, L, C -> T of (S, L, C)
         stacked = np.stack(list(features), axis=1)[None]
         probabilities = softmax(self.logits(stacked, np.array([len(features)])))[0]
@@ -237,6 +248,13 @@ def segments(windows: Iterable[Window], labels: Sequence[str]) -> Iterator[Segme
         current, scores = Segment(start, window.end, label, score), [score]
     if current is not None:
         yield current
+
+
+def _cropped(pairs: Iterable[tuple[Frame, Frame | None]]) -> list[tuple[Frame, Frame | None]]:
+    """Frames, each with the one before it, cropped to the content of the window that they make up."""
+    now, before = zip(*((frame, earlier or frame) for frame, earlier in pairs), strict=True)
+    box = content_box([*now, *before])
+    return list(zip(cropped(now, box), cropped(before, box), strict=True))
 
 
 def _check_top(top: int) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from common.images import Preprocess
 from common.schema import Range
-from video.images import StreamKind
+from video.images import Crop, StreamKind
 
 HeadKind = Literal["mean", "rnn", "lstm", "gru", "convlstm"]
 Pool = Literal["last", "mean", "attention"]
@@ -21,6 +21,8 @@ class ClipConfig:
     """Inputs of the encoder: appearance (frames), difference (to the frame before), flow (optical)."""
     frames: Annotated[int, Range(1, 1024)] = 24
     """Frames of a clip that the network sees."""
+    crop: Crop = "none"
+    """none, or content: the square around all that is not black in the clip, for depth cameras."""
     head: HeadKind = "gru"
     """mean (no order: the control), rnn, lstm, gru, convlstm."""
     bidirectional: bool = True

@@ -23,7 +23,7 @@ from common.files import Dropped, read_text
 from common.images import ImageBatch, Preprocess, blamed_on
 from common.threads import ahead
 from video.decode import VideoError
-from video.images import StreamKind, pad, prepared, read_clip, stream_image
+from video.images import Crop, StreamKind, pad, prepared, read_clip, stream_image
 
 COLUMNS = ("file", "label", "group")
 
@@ -108,12 +108,14 @@ class ClipReader:
         view: 0 is the clip as it is; any other number shifts, rotates and scales the whole clip at random,
             the same way for the same file and number.
         flip: mirror the view.
+        crop: as in `ClipConfig`.
     """
 
     stream: StreamKind
     frames: int
     view: int = 0
     flip: bool = False
+    crop: Crop = "none"
 
     def __call__(
         self, paths: Sequence[Path], preprocess: Preprocess, batch_size: int, workers: int
@@ -129,7 +131,7 @@ class ClipReader:
     def read(self, path: Path, preprocess: Preprocess) -> np.ndarray:
         """The images of one clip (T', 3, H, W). Raises VideoError."""
         with blamed_on(path, VideoError):
-            frames = read_clip(path, self.frames)
+            frames = read_clip(path, self.frames, self.crop)
             images = [
                 stream_image(frame, frames[i - 1] if i else None, self.stream)
                 for i, frame in enumerate(frames)

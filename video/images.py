@@ -13,16 +13,63 @@ from common.images import Preprocess
 from video.decode import Frame, read_evenly
 
 StreamKind = Literal["appearance", "difference", "flow"]
+Crop = Literal["none", "content"]
 OVERSAMPLING = 2
 """Frames that are read for each that the network sees; training takes one of them at random."""
 _MAX_FLOW = 20.0  # pixels between two frames at which the flow's colours saturate
 _BLOCK = 8  # pixels of a block from which on blocks are averaged first
 _FLOW_SIDE = 160  # pixels of the shorter side on which flow is computed
+_BLACK = 20  # the brightest that black is, once a video was compressed
+_MARGIN = 0.05  # of the square around a clip's content, on each side
+_SAMPLES = 120  # pixels of the shorter side on which content is looked for
 
 
-def read_clip(path: Path, frames: int) -> list[Frame]:
-    """`frames * OVERSAMPLING` frames at even times, or all of a shorter clip. Raises VideoError."""
-    return read_evenly(path, frames * OVERSAMPLING)
+def read_clip(path: Path, frames: int, crop: Crop = "none") -> list[Frame]:
+    """`frames * OVERSAMPLING` frames at even times, or all of a shorter clip, cropped. Raises VideoError."""
+    found = read_evenly(path, frames * OVERSAMPLING)
+    return found if crop == "none" else cropped(found, content_box(found))
+
+
+def content_box(frames: Sequence[Frame]) -> tuple[int, int, int, int]:
+    """The square around all that is not black in any of the frames: left, top, right, bottom.
+
+    It is as a person before a depth camera that shows its background as black, whatever the distance; or a
+    film between black bars. A square that does not fit into the frame is cut. Frames that are black, or of
+    several sizes, give the whole frame.
+    """
+    import cv2
+
+    height, width = frames[0].pixels.shape[:2]
+    whole = (0, 0, width, height)
+    if any(frame.pixels.shape != frames[0].pixels.shape for frame in frames):
+        return whole
+    step = max(1, min(height, width) // _SAMPLES)
+    brightest = np.max([frame.pixels[::step, ::step] for frame in frames], axis=(0, 3))
+    lit = cv2.erode((brightest > _BLACK).astype(np.uint8), np.ones((3, 3), np.uint8))  # no lone dots
+    columns, rows = np.flatnonzero(lit.any(axis=0)), np.flatnonzero(lit.any(axis=1))
+    if not len(columns):
+        return whole
+    # with what erosion took
+    spans = [(step * (found[0] - 1), step * (found[-1] + 2)) for found in (columns, rows)]
+    side = (1 + 2 * _MARGIN) * max(end - start for start, end in spans)
+    (left, right), (top, bottom) = (
+        _inside((start + end) / 2, side, limit)
+        for (start, end), limit in zip(spans, (width, height), strict=True)
+    )
+    return left, top, right, bottom
+
+
+def cropped(frames: Sequence[Frame], box: tuple[int, int, int, int]) -> list[Frame]:
+    """What is inside the box (left, top, right, bottom) of each frame; a frame that is smaller, whole."""
+    left, top, right, bottom = box
+    return [Frame(frame.time, frame.pixels[top:bottom, left:right]) for frame in frames]
+
+
+def _inside(middle: float, side: float, limit: int) -> tuple[int, int]:
+    """Start and end of `side` pixels around `middle`, moved into 0 to `limit`; cut where they are more."""
+    length = min(round(side), limit)
+    start = min(max(0, round(middle - length / 2)), limit - length)
+    return start, start + length
 
 
 def stream_image(frame: Frame, previous: Frame | None, stream: StreamKind) -> np.ndarray:

@@ -142,7 +142,7 @@ def _open(
     left_out: dict[str, None] = {}
     for view, stream in product(range(config.views), config.streams):
         paths = [clip.path for clip in (to_augment if view else [c for part in parts.values() for c in part])]
-        reader = ClipReader(stream, config.frames, view, mirrored[view])
+        reader = ClipReader(stream, config.frames, view, mirrored[view], config.crop)
         # older features were resized by torch, and mirrored flow had its direction as it was
         variant = f"{reader} by area"
         store, rows, errors = cached_features(

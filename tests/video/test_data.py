@@ -12,7 +12,7 @@ from tests.conftest import TINY_ENCODER
 from tests.video.conftest import moving_square, tiny_classifier, write_clips, write_video
 from video.data import Clip, ClipReader, check_groups, read_clips, sample
 from video.decode import Frame
-from video.images import middles, prepared, stream_image
+from video.images import content_box, cropped, middles, prepared, read_clip, stream_image
 from video.training import VideoConfig, _open
 
 PREPROCESS = Preprocess(64, 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -164,3 +164,47 @@ def test_the_middle_frames_are_those_of_validation():
         frames = torch.arange(length).view(1, 1, -1, 1, 1)
         chosen, _ = sample(frames, torch.tensor([length]), count, jitter=False)
         assert middles(length, count).tolist() == chosen.flatten().tolist()[: min(length, count)]
+
+
+def lit(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (320, 240)) -> list[Frame]:
+    """A black frame for each box, which is bright."""
+    frames = []
+    for i, (left, top, right, bottom) in enumerate(boxes):
+        pixels = np.zeros((size[1], size[0], 3), np.uint8)
+        pixels[top:bottom, left:right] = 90
+        frames.append(Frame(i / 10, pixels))
+    return frames
+
+
+def test_content_is_the_square_around_what_is_bright_in_any_frame():
+    left, top, right, bottom = content_box(lit((100, 50, 140, 150), (110, 60, 180, 150)))
+    assert right - left == bottom - top == pytest.approx(110, abs=4)  # a twentieth more on each side
+    assert (left + right) / 2 == pytest.approx(140, abs=2)
+    assert (top + bottom) / 2 == pytest.approx(100, abs=2)
+    dotted = lit((100, 50, 140, 150))
+    dotted[0].pixels[200, 300] = 255
+    assert content_box(dotted) == content_box(lit((100, 50, 140, 150)))
+
+
+def test_a_square_beyond_the_frame_is_moved_inside_or_cut():
+    assert content_box(lit((0, 100, 40, 200)))[0] == 0
+    left, top, right, bottom = content_box(lit((0, 40, 320, 200)))  # a film between bars
+    assert (left, right) == (0, 320)
+    assert (top, bottom) == (0, 240)
+
+
+def test_without_content_the_frame_stays_whole():
+    assert content_box(lit((0, 0, 0, 0))) == (0, 0, 320, 240)
+    assert content_box(lit((0, 0, 320, 240))) == (0, 0, 320, 240)
+    assert content_box([*lit((9, 9, 50, 50)), *lit((9, 9, 50, 50), size=(160, 120))]) == (0, 0, 320, 240)
+
+
+def test_a_clip_is_read_as_its_content(tmp_path):
+    whole = lit((160, 80, 200, 160), (180, 80, 220, 160), (180, 80, 220, 160))
+    path = write_video(tmp_path / "a.mp4", [frame.pixels for frame in whole])
+    found = read_clip(path, 8, "content")
+    assert found[0].pixels.shape == cropped(whole, content_box(whole))[0].pixels.shape
+    assert read_clip(path, 8)[0].pixels.shape == (240, 320, 3)
+    readers = [ClipReader("appearance", 4, crop=crop) for crop in ("none", "content")]
+    plain, near = (reader.read(path, PREPROCESS) for reader in readers)
+    assert (near > near.min() + 0.5).mean() > 3 * (plain > plain.min() + 0.5).mean()

@@ -219,3 +219,26 @@ def test_the_engine_names_what_torch_names(tmp_path, sizes):
     for one, other in zip(*windows, strict=True):
         assert (one.start, one.end) == (other.start, other.end)
         assert one.probabilities == pytest.approx(other.probabilities, abs=0.02)
+
+
+def test_where_a_cropped_clip_shows_its_content_changes_nothing(tmp_path):
+    """Neither in a clip nor in a recording."""
+    paths = []
+    for i, (x, y) in enumerate(((16, 24), (192, 96))):
+        frames = np.zeros((16, 240, 320, 3), np.uint8)
+        for number, square in enumerate(moving_square("right", 16, size=(96, 96))):
+            frames[number, y : y + 96, x : x + 96] = square
+        paths.append(write_video(tmp_path / f"{i}.mp4", list(frames), rate=20))
+    probabilities: dict[str, list[np.ndarray]] = {}
+    for crop in ("none", "content"):
+        classifier = ActionClassifier(tiny_classifier(crop=crop), "cpu", "fp32")
+        probabilities[crop] = [
+            np.array([dict(classifier.classify(path).top)[label] for label in classifier.model.labels])
+            for path in paths
+        ]
+        probabilities[f"{crop}, watched"] = [
+            np.array(list(classifier.watch(path, window=0.4, stride=0.2))[-1].probabilities) for path in paths
+        ]
+    change = {kind: np.abs(np.subtract(*pair)).max() for kind, pair in probabilities.items()}
+    assert change["content"] < change["none"] / 3
+    assert change["content, watched"] < change["none, watched"] / 3
