@@ -203,7 +203,7 @@ class Encoder(nn.Module):
         self._levels = [strides.index(stride) for stride in wanted]
         backbone.prune_intermediate_layers(self._levels, prune_norm=True, prune_head=True)
         channels = [int(info[level]["num_chs"]) for level in self._levels]
-        self.out_channels, self.stride = channels[-1], coarsest
+        self.out_channels, self.stride, self._grids = channels[-1], coarsest, {}
         return channels, wanted
 
     def maps(self, images: torch.Tensor) -> list[torch.Tensor]:

@@ -33,6 +33,9 @@ class ClipConfig:
     """late (one head per stream, logits added) or early (features concatenated)."""
     places: Places = "grid"
     """grid (where in the frame something is counts) or mean (few weights, for few clips)."""
+    stride: Annotated[int, Range(0, 64)] = 0
+    """Pixels of the input for one step on the feature map: 0 is the encoder's last, a smaller one has finer
+    places, and spares the layers behind it."""
     place_size: Annotated[int, Range(1, 65_536)] = 64
     """Units of a place of the feature map."""
     hidden_size: Annotated[int, Range(1, 65_536)] = 256

@@ -166,10 +166,13 @@ class VideoModel(PretrainedModel):
     """A frozen encoder, a network over its features, and the names of the classes.
 
     Args:
-        encoder: applied to each image of each stream.
+        encoder: applied to each image of each stream; cut off at the config's stride.
         config: sizes of the network.
         labels: names of the K classes.
         clip_seconds: median length of a training clip, the window for long recordings.
+
+    Raises:
+        UsageError: the encoder has no map at that stride.
     """
 
     task = "video"
@@ -180,6 +183,8 @@ class VideoModel(PretrainedModel):
         self, encoder: Encoder, config: ClipConfig, labels: list[str], clip_seconds: float = 2.0
     ) -> None:
         super().__init__()
+        if config.stride:
+            encoder.cut(config.stride, config.stride)
         self.encoder: Encoder = encoder
         self.config, self.labels, self.clip_seconds = config, labels, clip_seconds
         self.network = ClipNetwork(config, encoder.out_channels, encoder.grid, len(labels))

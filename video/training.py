@@ -83,7 +83,7 @@ def train(config: VideoConfig) -> None:
         lambda of_fold, its_parts: _train(of_fold, its_parts, everything),
         scores=("top_1", "shuffled_top_1"),
         count="num_clips",
-        facts=("head", "streams", "places"),
+        facts=("head", "streams", "places", "crop", "stride", "views", "epochs"),
     )
 
 

@@ -180,6 +180,22 @@ def test_save_and_load(tmp_path):
         assert torch.equal(model.network(features, lengths), again.network(features, lengths))
 
 
+def test_a_finer_stride_has_more_places_and_fewer_layers(tmp_path):
+    model, coarse = tiny_classifier(stride=16), tiny_classifier()
+    assert (model.encoder.grid, coarse.encoder.grid) == ((4, 4), (2, 2))
+    assert len(model.encoder.state_dict()) < len(coarse.encoder.state_dict())
+    clips = torch.rand(1, 2, 3, 3, 64, 64)
+    with torch.inference_mode():
+        expected = model(clips)
+        model.save_pretrained(tmp_path)
+        assert torch.allclose(VideoModel.from_pretrained(tmp_path)(clips), expected, atol=1e-5)
+
+
+def test_a_stride_that_the_encoder_does_not_have():
+    with pytest.raises(UsageError, match="maps at strides 2, 4, 8, 16, 32; it cannot be cut at --stride 12"):
+        tiny_classifier(stride=12)
+
+
 @pytest.mark.parametrize("head", ["gru", "convlstm"])
 @pytest.mark.parametrize("encoder", ["test_resnet", "test_convnext"])
 def test_a_size_that_is_no_multiple_of_the_stride(head, encoder):
@@ -204,7 +220,12 @@ def test_threads_that_share_a_classifier_name_what_one_names(tmp_path):
 
 @pytest.mark.parametrize(
     "sizes",
-    [*({"head": head} for head in HEADS), {"places": "mean"}, {"fusion": "early", "bidirectional": False}],
+    [
+        *({"head": head} for head in HEADS),
+        {"places": "mean"},
+        {"fusion": "early", "bidirectional": False},
+        {"stride": 16, "crop": "content"},
+    ],
 )
 def test_the_engine_names_what_torch_names(tmp_path, sizes):
     engine, on_torch = on_both_engines(ActionClassifier, tiny_classifier(**sizes), tmp_path)
