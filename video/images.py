@@ -33,9 +33,9 @@ def read_clip(path: Path, frames: int, crop: Crop = "none") -> list[Frame]:
 def content_box(frames: Sequence[Frame]) -> tuple[int, int, int, int]:
     """The square around all that is not black in any of the frames: left, top, right, bottom.
 
-    It is as a person before a depth camera that shows its background as black, whatever the distance; or a
-    film between black bars. A square that does not fit into the frame is cut. Frames that are black, or of
-    several sizes, give the whole frame.
+    Of a person before a depth camera that shows its background as black, it shows the person at any distance.
+    A square that does not fit into the frame is cut: a wide film keeps its bars. Frames that are black, or
+    of several sizes, give the whole frame.
     """
     import cv2
 
