@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from common.cli import command_line
 from common.errors import UsageError
 from common.files import write_aside
+from common.run_folder import CONFIG_FILE
+from common.training import keep_flags
 
 T = TypeVar("T")
 
@@ -59,7 +61,8 @@ def train_folds(
 ) -> None:
     """Train as `--folds` says; without it, one model on train by the flags as they are.
 
-    The scores of all folds are written to `folds.json` in `config.out`. No epoch is chosen: each of their
+    The scores of all folds are written to `folds.json` in `config.out`. With `--resume` folds that are
+    finished are not trained again. No epoch is chosen: each of their
     models is the one of the last epoch, so that what is held out has no say in it.
 
     Args:
@@ -86,12 +89,13 @@ def train_folds(
         return
     if config.folds != "group" and not config.folds.isdecimal():
         raise UsageError(f"--folds {config.folds}: expected 'group', 'all' or a number")
-    if config.resume:
-        raise UsageError("--folds: a run of several folds cannot be resumed; name another --out")
     of_samples = [group_of(sample) for sample in samples]
     number = len(set(of_samples)) if config.folds == "group" else int(config.folds)
+    held_out = fold_groups(of_samples, number)
     rows = []
-    for fold, groups in enumerate(fold_groups(of_samples, number), 1):
+    config.out.mkdir(parents=True, exist_ok=True)
+    keep_flags(config)
+    for fold, groups in enumerate(held_out, 1):
         held = set(groups)
         of_fold = {
             "train": [sample for sample in samples if group_of(sample) not in held],
@@ -99,7 +103,8 @@ def train_folds(
         }
         print(f"fold {fold}: {len(of_fold['val']):,} of {len(groups):,} groups are held out", flush=True)
         out = config.out / f"fold-{fold}"
-        train(replace(config, out=out, patience=0, keep="last"), of_fold)
+        begun = config.resume and (out / CONFIG_FILE).is_file()
+        train(replace(config, out=out, resume=begun, patience=0, keep="last"), of_fold)
         rows.append({"groups": groups, **_last_scores(out / "metrics.csv", scores, count)})
     total = sum(row[count] for row in rows)
     means = {name: round(sum(row[name] * row[count] for row in rows) / total, 2) for name in scores}
@@ -117,7 +122,7 @@ def train_folds(
 
 
 def _shown(value: Any) -> Any:
-    return ", ".join(value) if isinstance(value, tuple) else value
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _last_scores(file: Path, scores: Sequence[str], count: str) -> dict[str, Any]:

@@ -306,8 +306,8 @@ def fit(
     """
     config.out.mkdir(parents=True, exist_ok=True)
     with _sole_user(config.out):
+        keep_flags(config)
         if _is_first_process():
-            _write_config(config)
             clear_leftovers(config.out)
         _fit(system, data, config, model, monitor, mode, report)
 
@@ -370,11 +370,13 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
     return plain
 
 
-def _write_config(config: TrainConfig) -> None:
+def keep_flags(config: TrainConfig) -> None:
     """Keep the flags in the run folder; of a resumed run only the number of epochs may be new.
 
     Raises UsageError where another run has begun in the folder since `prepare_run` looked.
     """
+    if not _is_first_process():
+        return
     file, flags = config.out / CONFIG_FILE, _plain(config)
     if config.resume:
         flags = {**load_json(file), "epochs": config.epochs}

@@ -17,6 +17,7 @@ class Flags(FoldFlags):
     patience: int = 5
     keep: str = "best"
     resume: bool = False
+    epochs: int = 2
 
 
 class Trained(list):
@@ -62,6 +63,25 @@ def test_each_group_is_held_out_once_and_the_last_epoch_counts(tmp_path, capsys)
     assert "2 folds:" in capsys.readouterr().out
 
 
+def test_resumed_folds_go_on_where_they_were(tmp_path):
+    class Killed(Trained):
+        def __call__(self, config, parts):
+            resumed.append((config.out.name, config.resume))
+            if not config.resume:
+                super().__call__(config, parts)
+                (config.out / "train_config.json").write_text("{}")
+            if len(resumed) == 2:
+                raise KeyboardInterrupt
+
+    resumed: list[tuple[str, bool]] = []
+    with pytest.raises(KeyboardInterrupt):
+        run(Flags(out=tmp_path, folds="3"), Killed())
+    assert not (tmp_path / "folds.json").exists()
+    run(Flags(out=tmp_path, folds="3", resume=True), Killed())
+    assert resumed[2:] == [("fold-1", True), ("fold-2", True), ("fold-3", False)]
+    assert json.loads((tmp_path / "folds.json").read_text())["num"] == len(GROUPS)
+
+
 def test_group_is_a_fold_a_group_and_all_holds_nothing_out(tmp_path):
     trained = Trained()
     run(Flags(out=tmp_path / "group", folds="group"), trained)
@@ -89,7 +109,6 @@ def test_without_folds_one_model_by_the_flags_as_they_are(tmp_path, capsys):
         ({"folds": "²"}, "expected 'group', 'all' or a number"),
         ({"folds": "0"}, "--folds 0: must be 2 to 6"),
         ({"folds": "1"}, "--folds 1: must be 2 to 6"),
-        ({"folds": "3", "resume": True}, "cannot be resumed; name another --out"),
     ],
 )
 def test_flags_that_make_no_folds(tmp_path, flags, says):
