@@ -3,7 +3,7 @@
     python benchmarks/benchmark_video.py --data DIR --report FILE.json
 
 - `clips_over_torch`: clips/s of `ActionClassifier.classify_each` on the engine over those on torch, each in
-  its best precision. Bar: 1.3.
+  the precision that it takes by itself. Bar: 1.3.
 - `clips_over_encoder`: clips/s of the same on torch, over a plain PyAV loop that converts the same frames to
   RGB plus the bare encoder on ready images, one after the other; same threads. Bar: 0.85.
 - `reading_over_opencv`: frames/s of `read_clip`, over OpenCV's `VideoCapture`, which grabs every frame and
@@ -67,6 +67,7 @@ def main(config: Config) -> None:
         "clips": len(paths),
         "threads": torch.get_num_threads(),
         "precision": classifier.precision,
+        "engine_precision": engine.precision,
         "torch": torch.__version__,
         "command": command_line(),
         "clips_over_torch": ratios(

@@ -195,10 +195,11 @@ class Encoder(nn.Module):
         info = list(backbone.feature_info)
         strides = [int(level["reduction"]) for level in info]
         wanted = [s for s in strides if finest <= s <= coarsest]
-        if wanted[-1:] != [coarsest] or not hasattr(backbone, "prune_intermediate_layers"):
+        lacking = next((s for s in (finest, coarsest) if s not in wanted), None)
+        if lacking is not None or not hasattr(backbone, "prune_intermediate_layers"):
             raise UsageError(
                 f"encoder {self.name!r} has maps at strides {', '.join(map(str, strides))}; "
-                f"it cannot be cut at --stride {coarsest}"
+                f"it cannot be cut at stride {lacking or coarsest}"
             )
         self._levels = [strides.index(stride) for stride in wanted]
         backbone.prune_intermediate_layers(self._levels, prune_norm=True, prune_head=True)

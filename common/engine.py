@@ -91,7 +91,7 @@ class GraphModel:
     Args:
         folder: of a model that was exported.
         config: its checked config.
-        precision: auto is bf16 where the CPU computes in it.
+        precision: auto is bf16 where the CPU computes in it, but fp32 for a task whose answers would suffer.
 
     Attributes:
         architecture: as the config has it.
@@ -105,9 +105,13 @@ class GraphModel:
 
     task: ClassVar[str]
     names: ClassVar[tuple[str, ...]]
+    precise: ClassVar[bool] = False
+    """Whether `auto` is fp32 everywhere, as the task's answers would suffer from bf16."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], precision: Precision = "auto") -> None:
         weights = read_weights(folder, config)
+        if self.precise and precision == "auto":
+            precision = "fp32"
         self.graphs, self.precision = load_graphs(folder, config, weights, self.names, precision)
         try:
             self.architecture, self.info = config["architecture"], config["info"]

@@ -111,6 +111,8 @@ class FeatureFlags(EncoderFlags):
 
 ReadFiles = Callable[[Sequence[Path], Preprocess, int, int], Iterator[ImageBatch]]
 """As `common.images.read_batches`; a file that gives several images stands in `indices` once for each."""
+Encode = Callable[[torch.Tensor], torch.Tensor]
+"""Preprocessed images (N, 3, H, W) -> features (N, L, C), by the encoder."""
 
 
 def cached_features(
@@ -123,6 +125,7 @@ def cached_features(
     batch_size: int = 64,
     workers: int = 2,
     device: str = "auto",
+    encode: Encode | None = None,
 ) -> tuple[FeatureStore, dict[int, range], list[str]]:
     """Features of `paths` by a frozen encoder, from the cache in `folder` where it is still valid.
 
@@ -141,6 +144,7 @@ def cached_features(
         batch_size: images at a time, where the reader uses it.
         workers: threads that read.
         device: auto, cpu or cuda.
+        encode: what is kept of the images; by default the encoder's `places`.
 
     Returns:
         the store; position in `paths` -> rows of the store; a message for each file that could not be read.
@@ -165,7 +169,16 @@ def cached_features(
         missing = {n: p for n, p in zip(names, paths, strict=True) if n not in known or n in damaged}
         if missing:
             index = _extend(
-                index, missing, encoder, folder, read, batch_size, workers, target_device, precision
+                index,
+                missing,
+                encoder,
+                encode or encoder.places,
+                folder,
+                read,
+                batch_size,
+                workers,
+                target_device,
+                precision,
             )
         found = {i: index["images"][name] for i, name in enumerate(names)}
         errors = list(dict.fromkeys(entry["error"] for entry in found.values() if "error" in entry))
@@ -218,6 +231,7 @@ def _extend(
     index: dict[str, Any],
     missing: dict[str, Path],
     encoder: Encoder,
+    encode: Encode,
     folder: Path,
     read: ReadFiles,
     batch_size: int,
@@ -259,7 +273,7 @@ def _extend(
                 if not batch.indices:
                     continue
                 with torch.inference_mode(), autocast(device, precision):
-                    grid = encoder.places(torch.as_tensor(batch.images).to(device))
+                    grid = encode(torch.as_tensor(batch.images).to(device))
                 half = grid.to("cpu", torch.float16)
                 if not torch.isfinite(half).all():
                     raise ValueError(f"encoder {encoder.name!r}: features exceed fp16; use another encoder")

@@ -1,6 +1,6 @@
 """Names for what happens in clips and in long recordings: the class that users call.
 
-Notation: N clips, S streams, T frames, L grid places, C channels, K classes.
+Notation: N clips, S streams, T frames, F numbers of a frame, K classes.
 """
 
 from collections import deque
@@ -144,13 +144,13 @@ class ActionClassifier(Predictor["VideoModel | OnGraphs"]):
             return self._stream_images(pairs)
 
     def encode(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images of one clip (S, T, 3, H, W) -> features (1, S, T, L, C) and lengths (1,)."""
+        """Images of one clip (S, T, 3, H, W) -> features (1, S, T, F) and lengths (1,)."""
         streams, steps = images.shape[:2]
         found = self.network.look(images.reshape(-1, *images.shape[2:]))
         return found.reshape(1, streams, steps, *found.shape[1:]), np.array([steps])
 
     def logits(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """features (N, S, T, L, C), lengths (N,) -> logits (N, K), float32."""
+        """features (N, S, T, F), lengths (N,) -> logits (N, K), float32."""
         found: np.ndarray = self.network.logits(features, lengths)
         return found
 
@@ -200,7 +200,7 @@ class ActionClassifier(Predictor["VideoModel | OnGraphs"]):
         whole = self.model.config.crop == "none"
         pairs = list(kept)[-min(fresh, len(kept)) :] if whole else _cropped(kept)
         new = self.encode(self._stream_images(pairs))[0]
-        features.extend(new[0].swapaxes(0, 1))  # 1, S, T, L, C -> T of (S, L, C)
+        features.extend(new[0].swapaxes(0, 1))  # 1, S, T, F -> T of (S, F)
         stacked = np.stack(list(features), axis=1)[None]
         probabilities = softmax(self.logits(stacked, np.array([len(features)])))[0]
         thumbnail = Image.fromarray(kept[len(kept) // 2][0].pixels)
@@ -215,7 +215,7 @@ class ActionClassifier(Predictor["VideoModel | OnGraphs"]):
         return pixels.reshape(len(streams), len(frames), *pixels.shape[1:])
 
     def _classify(self, clips: Sequence[np.ndarray], top: int) -> list[Action]:
-        """Features of clips (S, T, L, C), together."""
+        """Features of clips (S, T, F), together."""
         features, lengths = pad(clips)
         return self._actions(self.logits(features, lengths), lengths, top)
 

@@ -30,12 +30,14 @@ class ClipConfig:
     pool: Pool = "attention"
     """How an RNN's outputs become one: last, mean, attention."""
     fusion: Fusion = "late"
-    """late (one head per stream, logits added) or early (features concatenated)."""
+    """late (a head for each stream, which learns by itself; their mean answers) or early (features side by
+    side)."""
     places: Places = "grid"
     """grid (where in the frame something is counts) or mean (few weights, for few clips)."""
-    stride: Annotated[int, Range(0, 64)] = 0
-    """Pixels of the input for one step on the feature map: 0 is the encoder's last, a smaller one has finer
-    places, and spares the layers behind it."""
+    strides: Annotated[tuple[int, ...], Range(0, 2)] = ()
+    """Maps of the encoder that are read, by the pixels of its input for one step on them: 16 is one of finer
+    places, which spares the layers behind it, 16 32 the first and the last and those between, each with heads
+    of its own. None: what the encoder ends with."""
     place_size: Annotated[int, Range(1, 65_536)] = 64
     """Units of a place of the feature map."""
     hidden_size: Annotated[int, Range(1, 65_536)] = 256

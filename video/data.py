@@ -1,6 +1,6 @@
 """Clips with labels: the CSV reader, frames as the encoder's images, and batches of cached features.
 
-Notation: N clips, S streams, T frames, L grid places, C channels.
+Notation: N clips, S streams, T frames, F numbers of a frame.
 """
 
 import csv
@@ -170,7 +170,7 @@ class ClipBatch(NamedTuple):
     """Cached features of clips, with more frames than the network sees."""
 
     features: torch.Tensor
-    """(N, S, T', L, C), 0 beyond a clip's length"""
+    """(N, S, T', F), 0 beyond a clip's length"""
     lengths: torch.Tensor
     """(N,) frames of each clip"""
     labels: torch.Tensor
@@ -194,7 +194,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, int, int]]):
         return len(self.labels)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, int, int]:
-        streams = [torch.stack([store[row] for row in rows[i]]) for store, rows in self.stores]
+        streams = [torch.stack([store[row].flatten() for row in rows[i]]) for store, rows in self.stores]
         return torch.stack(streams), self.labels[i], i
 
 
@@ -211,14 +211,14 @@ def sample(
     """Take `count` frames of each clip, one from each of as many equal parts; all of a clip that has fewer.
 
     Args:
-        features: (N, S, T', L, C).
+        features: (N, S, T', F).
         lengths: (N,).
         count: T.
         jitter: a random frame of each part (Wang et al. 2016, section 3.1), in place of the
             middle one; or where in each part it is, (N, T) from 0 to below 1.
 
     Returns:
-        features (N, S, T, L, C), lengths (N,).
+        features (N, S, T, F), lengths (N,).
     """
     steps = torch.arange(count, device=lengths.device)
     if not isinstance(jitter, torch.Tensor):
@@ -253,23 +253,23 @@ def drop_frames(
     """Leave out frames, as a camera or a network that is too slow does; those after them move up.
 
     Args:
-        features: (N, S, T, L, C).
+        features: (N, S, T, F).
         lengths: (N,).
         kept: (N, T) whether a frame stays; a clip that would lose all keeps its first.
 
     Returns:
-        features (N, S, T, L, C), of which only the first of each clip count; lengths (N,).
+        features (N, S, T, F), of which only the first of each clip count; lengths (N,).
     """
     inside = torch.arange(kept.shape[1], device=kept.device) < lengths[:, None]
     kept = kept & inside
     kept[:, 0] |= ~kept.any(dim=1)
     order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)  # those that stay, in order, then the others
-    index = order[:, None, :, None, None].expand(-1, features.shape[1], -1, *features.shape[3:])
+    index = order[:, None, :, None].expand(-1, features.shape[1], -1, features.shape[3])
     return features.gather(2, index), kept.sum(dim=1)
 
 
 def shuffle_frames(features: torch.Tensor, lengths: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """features (N, S, T, L, C), lengths (N,) -> the same frames of each clip in random order.
+    """features (N, S, T, F), lengths (N,) -> the same frames of each clip in random order.
 
     All streams of a clip in the same order; the difference or flow image of a frame moves with it.
     """

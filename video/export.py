@@ -1,26 +1,39 @@
 """What of an action classifier becomes graphs: the encoder of frames, the network over their features.
 
-Notation: N clips, S streams, T frames, L grid places, C channels, K classes.
+Notation: M images, N clips, S streams, T frames, F numbers of a frame, K classes.
 """
 
 import torch
+from torch import nn
 
-from common.export import Looking, Traced, sample_images
+from common.export import Traced, sample_images
 from video.model import VideoModel
+
+
+class Looking(nn.Module):
+    """images (M, H, W, 3) -> features (M, F)."""
+
+    def __init__(self, model: VideoModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        return self.model.encode(images.permute(0, 3, 1, 2))
 
 
 def graphs(model: VideoModel) -> dict[str, Traced]:
     """The graphs of a model, with frames and clips to trace and to compare."""
-    looking, steps, streams = Looking(model.encoder), model.config.frames, len(model.config.streams)
+    looking, steps, streams = Looking(model), model.config.frames, len(model.config.streams)
     images = [sample_images(model.encoder.preprocess, count) for count in (2, 1, 3)]
     generator, clips = torch.Generator().manual_seed(0), []
     with torch.inference_mode():
-        (places, channels), typical = model.encode(images[0].permute(0, 3, 1, 2)).shape[1:], 0.0
-        typical = float(looking(images[0]).abs().mean())
+        seen = looking(images[0])
+        size, typical = seen.shape[1], float(seen.abs().mean())
     for longest, lengths in ((steps, (steps, 1)), (max(1, steps // 2), (1,)), (steps, (1, steps, 1))):
         if model.config.head == "convlstm":  # its steps are written out one by one
             longest = steps
-        features = torch.randn(len(lengths), streams, longest, places, channels, generator=generator)
+        features = torch.randn(len(lengths), streams, longest, size, generator=generator)
         clips.append((typical * features, torch.tensor(lengths).clamp(max=longest)))
     return {
         "look": Traced(looking, [(each,) for each in images]),

@@ -1,6 +1,6 @@
 """The preprocessing of a clip; training and use share it.
 
-Notation: N clips, S streams, T frames, L grid places, C channels.
+Notation: N clips, S streams, T frames, F numbers of a frame.
 """
 
 from collections.abc import Sequence
@@ -127,7 +127,7 @@ def middles(length: int, count: int) -> np.ndarray:
 
 
 def pad(clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Clips (S, T, L, C) -> features (N, S, T', L, C), 0 beyond a clip's length, and lengths (N,)."""
+    """Clips (S, T, F) -> features (N, S, T', F), 0 beyond a clip's length, and lengths (N,)."""
     lengths = np.array([clip.shape[1] for clip in clips])
     first = clips[0]
     features = np.zeros((len(clips), len(first), int(lengths.max()), *first.shape[2:]), first.dtype)

@@ -1,10 +1,11 @@
 """Action classifiers: a frozen CNN encodes the frames, an RNN their sequence, a classifier gives the label.
 
-Notation: N clips, S streams, T frames, L = h * w grid places, C channels, P size of a place, D hidden size,
-K classes.
+Notation: N clips, S streams, T frames, L = h * w places of a map, C its channels, F numbers of a frame (all
+its maps, finest first, each place by place), P size of a place, D hidden size, K classes.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -137,42 +138,56 @@ class Head(nn.Module):
 class ClipNetwork(nn.Module):
     """Features of a clip's streams -> one logit per class.
 
-    `early` fusion concatenates the streams' channels; `late` has one head per stream and adds their logits
-    (the two-stream networks of Simonyan & Zisserman 2014 average scores).
+    `late` fusion has a head for each map of each stream and averages their logits, as the two-stream networks
+    of Simonyan & Zisserman 2014 average scores; `early` has one for each map, of all streams' channels.
 
     Args:
         config: sizes.
-        channels: C of one stream.
-        grid: h, w.
+        maps: C, h and w of each map of a frame.
         classes: K.
     """
 
-    def __init__(self, config: ClipConfig, channels: int, grid: tuple[int, int], classes: int) -> None:
+    def __init__(self, config: ClipConfig, maps: Sequence[tuple[int, int, int]], classes: int) -> None:
         super().__init__()
+        self.maps = [tuple(each) for each in maps]
         streams = len(config.streams)
         self.late = config.fusion == "late"
-        heads, channels = (streams, channels) if self.late else (1, channels * streams)
-        self.heads = nn.ModuleList(Head(config, channels, grid, classes) for _ in range(heads))
+        heads, together = (streams, 1) if self.late else (1, streams)
+        self.heads = nn.ModuleList(
+            Head(config, together * channels, (height, width), classes)
+            for _ in range(heads)
+            for channels, height, width in maps
+        )
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """features (N, S, T, L, C), lengths (N,) -> logits (N, K). Frames beyond a length change nothing."""
-        if not self.late:
-            features = features.permute(0, 2, 3, 1, 4).flatten(3).unsqueeze(1)  # N, 1, T, L, S * C
-        logits = [head(features[:, i], lengths) for i, head in enumerate(self.heads)]
-        return torch.stack(logits).sum(dim=0)
+        """features (N, S, T, F), lengths (N,) -> logits (N, K). Frames beyond a length change nothing."""
+        return self.of_heads(features, lengths).mean(dim=0)
+
+    def of_heads(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """As `forward`, but the logits of each head by itself (H, N, K)."""
+        sizes = [channels * height * width for channels, height, width in self.maps]
+        maps = [
+            each.unflatten(3, (-1, channels))  # N, S, T, L, C
+            for each, (channels, *_) in zip(features.split(sizes, dim=3), self.maps, strict=True)
+        ]
+        if self.late:
+            inputs = [each[:, stream] for stream in range(features.shape[1]) for each in maps]
+        else:
+            inputs = [each.permute(0, 2, 3, 1, 4).flatten(3) for each in maps]  # N, T, L, S * C
+        return torch.stack([head(each, lengths) for head, each in zip(self.heads, inputs, strict=True)])
 
 
 class VideoModel(PretrainedModel):
     """A frozen encoder, a network over its features, and the names of the classes.
 
     Args:
-        encoder: applied to each image of each stream; cut off at the config's stride.
+        encoder: frozen; applied to each image of each stream, and cut at the config's strides.
         config: sizes of the network.
         labels: names of the K classes.
         clip_seconds: median length of a training clip, the window for long recordings.
 
     Raises:
-        UsageError: the encoder has no map at that stride.
+        UsageError: the encoder has no map at such a stride.
     """
 
     task = "video"
@@ -183,11 +198,14 @@ class VideoModel(PretrainedModel):
         self, encoder: Encoder, config: ClipConfig, labels: list[str], clip_seconds: float = 2.0
     ) -> None:
         super().__init__()
-        if config.stride:
-            encoder.cut(config.stride, config.stride)
+        if config.strides:
+            encoder.cut(min(config.strides), max(config.strides))
         self.encoder: Encoder = encoder
         self.config, self.labels, self.clip_seconds = config, labels, clip_seconds
-        self.network = ClipNetwork(config, encoder.out_channels, encoder.grid, len(labels))
+        black = torch.zeros(1, 3, encoder.preprocess.height, encoder.preprocess.width)
+        with torch.inference_mode():
+            maps = [(each.shape[1], each.shape[2], each.shape[3]) for each in self._maps(black)]
+        self.network = ClipNetwork(config, maps, len(labels))
 
     def architecture(self) -> dict[str, Any]:
         """Sizes, preprocessing and labels."""
@@ -208,14 +226,17 @@ class VideoModel(PretrainedModel):
         return cls(encoder, built.network, built.labels, built.clip_seconds)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Preprocessed images (F, 3, H, W) -> features (F, L, C)."""
-        return self.encoder.places(images)
+        """Preprocessed images (M, 3, H, W) -> features (M, F)."""
+        return torch.cat([each.flatten(2).transpose(1, 2).flatten(1) for each in self._maps(images)], dim=1)
+
+    def _maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return self.encoder.maps(images) if self.config.strides else [self.encoder(images)]
 
     def forward(self, clips: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """clips (N, S, T, 3, H, W), lengths (N,) or None for all T -> logits (N, K)."""
         if lengths is None:
             lengths = torch.full((len(clips),), clips.shape[2], device=clips.device)
-        features = self.encode(clips.flatten(0, 2)).unflatten(0, clips.shape[:3])  # N, S, T, L, C
+        features = self.encode(clips.flatten(0, 2)).unflatten(0, clips.shape[:3])  # N, S, T, F
         return self.network(features, lengths)
 
     def graphs(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """An action classifier on torch, in the form of `video.on_graphs`.
 
-Notation: F frames, N clips, S streams, T frames of a clip, L grid places, C channels, K classes.
+Notation: M images, N clips, S streams, T frames of a clip, F numbers of a frame, K classes.
 """
 
 import copy
@@ -30,13 +30,13 @@ class OnTorch:
 
     @torch.inference_mode()
     def look(self, images: np.ndarray) -> np.ndarray:
-        """Preprocessed images (F, 3, H, W) -> features (F, L, C)."""
+        """Preprocessed images (M, 3, H, W) -> features (M, F)."""
         pixels = torch.from_numpy(images).to(self.device, memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
             return self.model.encode(pixels).float().cpu().numpy()
 
     @torch.inference_mode()
     def logits(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """features (N, S, T, L, C), lengths (N,) -> logits (N, K)."""
+        """features (N, S, T, F), lengths (N,) -> logits (N, K)."""
         given = torch.from_numpy(features).to(self.device, self.dtype)
         return self.network(given, torch.from_numpy(lengths).to(self.device)).float().cpu().numpy()

@@ -12,7 +12,7 @@ from video.model import VideoModel
 
 
 class VideoSystem(TrainingSystem):
-    """Cross entropy with label smoothing; every epoch all of val is classified, in order and shuffled.
+    """Cross entropy of each head with label smoothing; val is classified in order and shuffled.
 
     Args:
         model: its network is trained; its encoder is frozen.
@@ -37,7 +37,10 @@ class VideoSystem(TrainingSystem):
         self._correct: list[tuple[int, bool, bool]] = []
 
     def training_step(self, batch: ClipBatch, batch_index: int) -> torch.Tensor:
-        """Mean loss per clip over the whole batch, however processes share it."""
+        """Mean loss per clip over the whole batch, however processes share it: of each head by itself.
+
+        Were the mean of the heads trained instead, one that is right would leave the others nothing to learn.
+        """
         clips, mine, generator = self.draws(len(batch.lengths), torch.device("cpu"))
         moments = torch.rand(clips, self.frames, generator=generator)[mine]
         if self.time_warp:
@@ -47,9 +50,12 @@ class VideoSystem(TrainingSystem):
         if self.drop_frames:
             kept = torch.rand(clips, self.frames, generator=generator)[mine] >= self.drop_frames
             features, lengths = drop_frames(features, lengths, kept.to(features.device))
-        logits = self.network(features.float(), lengths).float()
-        total = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing, reduction="sum")
-        return self.mean_over_batch(total, len(batch.labels))
+        logits = self.network.of_heads(features.float(), lengths).float()  # H, N, K
+        labels = batch.labels.repeat(len(logits))
+        total = F.cross_entropy(
+            logits.flatten(0, 1), labels, label_smoothing=self.label_smoothing, reduction="sum"
+        )
+        return self.mean_over_batch(total / len(logits), len(batch.labels))
 
     def validation_step(self, batch: ClipBatch, batch_index: int) -> None:
         """Classify each clip twice."""

@@ -83,7 +83,7 @@ def train(config: VideoConfig) -> None:
         lambda of_fold, its_parts: _train(of_fold, its_parts, everything),
         scores=("top_1", "shuffled_top_1"),
         count="num_clips",
-        facts=("head", "streams", "places", "crop", "stride", "views", "epochs"),
+        facts=("head", "streams", "places", "crop", "strides", "views", "epochs"),
     )
 
 
@@ -144,7 +144,7 @@ def _open(
         paths = [clip.path for clip in (to_augment if view else [c for part in parts.values() for c in part])]
         reader = ClipReader(stream, config.frames, view, mirrored[view], config.crop)
         # older features were resized by torch, and mirrored flow had its direction as it was
-        variant = f"{reader} by area"
+        variant = f"{reader} by area {config.strides or ''}".rstrip()
         store, rows, errors = cached_features(
             paths,
             model.encoder,
@@ -153,6 +153,7 @@ def _open(
             variant=variant,
             workers=config.workers,
             device=config.device,
+            encode=lambda images: model.encode(images).unsqueeze(1),  # a frame as one place
         )
         views[view].append((store, {paths[i]: of_clip for i, of_clip in rows.items()}))
         left_out |= dict.fromkeys(errors)

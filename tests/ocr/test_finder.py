@@ -75,7 +75,7 @@ def test_a_strangers_config_is_refused(tmp_path, name, value):
 
 
 def test_an_encoder_without_such_a_map_is_refused():
-    with pytest.raises(UsageError, match="it cannot be cut at --stride 12"):
+    with pytest.raises(UsageError, match="it cannot be cut at stride 12"):
         LineFinder(Encoder("test_efficientnet"), FinderConfig(stride=12))
 
 

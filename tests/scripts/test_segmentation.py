@@ -149,7 +149,7 @@ def test_early_layers_can_stay_as_they_are(train, strided_weights, tmp_path):
         (("--crop", 8, 64), "must be at least 32 pixels"),
         (("--width", 18), "--width 18: must be a multiple of 4"),
         (("--encoder-frozen", 3), "it cannot be frozen up to 3"),
-        (("--stride", 64), "it cannot be cut at --stride 64"),
+        (("--stride", 64), "it cannot be cut at stride 64"),
     ],
 )
 def test_mistakes_leave_nothing_behind(train, tmp_path, flags, message):

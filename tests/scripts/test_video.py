@@ -1,6 +1,7 @@
 import csv
 import itertools
 import json
+import shutil
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def test_train_and_evaluate(script, train, folder, tmp_path):
     done = train(run, "--epochs", 12, "--patience", 0, "--views", 2)
     assert done.code == 0, done.err
     rows = list(csv.DictReader((run / "metrics.csv").open()))
-    assert float(rows[-1]["train_loss"]) < 0.7 * float(rows[0]["train_loss"])
+    assert float(rows[-1]["train_loss"]) < 0.8 * float(rows[0]["train_loss"])
     done = script("evaluate_video.py", "--data", folder, "--model", run, "--report", report)
     assert done.code == 0, done.err
     scores = json.loads(report.read_text())
@@ -75,11 +76,21 @@ def test_the_last_epoch_is_kept_on_demand(train, tmp_path):
 @pytest.mark.slow
 def test_folds_by_group(train, tmp_path):
     run = tmp_path / "run"
-    done = train(run, "--epochs", 1, "--folds", "group")
+    done = train(run, "--epochs", 1, "--folds", "group", "--strides", 16, 32)
     assert done.code == 0, done.err
     report = json.loads((run / "folds.json").read_text())
+    assert (report["streams"], report["strides"]) == ("appearance, difference", "16, 32")
     assert [fold["groups"] for fold in report["folds"]] == [["person0"], ["person1"], ["person2"]]
     assert report["num_clips"] == sum(fold["num_clips"] for fold in report["folds"]) == 32
+    first, second = (run / f"fold-{fold}" / "best" / "model.safetensors" for fold in (1, 2))
+    weights, known = [each.read_bytes() for each in (first, second)], (run / "folds.json").read_text()
+    shutil.rmtree(run / "fold-2")
+    (run / "folds.json").unlink()
+    done = train(run, "--epochs", 1, "--folds", "group", "--strides", 16, 32, "--resume")
+    assert done.code == 0, done.err
+    assert [each.read_bytes() for each in (first, second)] == weights
+    again = json.loads((run / "folds.json").read_text())
+    assert {**again, "command": report["command"]} == json.loads(known)
     right = sum(fold["top_1"] * fold["num_clips"] for fold in report["folds"])
     assert report["top_1"] == pytest.approx(right / 32, abs=0.01)
 

@@ -58,7 +58,7 @@ def test_a_cut_encoder_loses_its_layers():
 
 
 def test_an_encoder_without_such_a_map_is_refused():
-    with pytest.raises(UsageError, match="it cannot be cut at --stride 12"):
+    with pytest.raises(UsageError, match="it cannot be cut at stride 12"):
         SegmentationModel(Encoder("test_efficientnet"), SegmenterConfig(stride=12), CLASSES, 255)
 
 

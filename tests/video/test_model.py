@@ -15,6 +15,7 @@ from video.data import ClipBatch, drop_frames, sample, shuffle_frames, warped
 from video.model import ClipNetwork, ConvLSTM, VideoModel
 from video.system import VideoSystem
 
+MAPS = [(6, 2, 3)]
 HEADS = ["mean", "rnn", "lstm", "gru", "convlstm"]
 
 
@@ -22,11 +23,11 @@ def network(head="gru", **sizes):
     torch.manual_seed(0)
     values = {"streams": ("appearance", "difference"), "head": head, "place_size": 4, "hidden_size": 8,
               "dropout": 0.0, **sizes}  # fmt: skip
-    return ClipNetwork(ClipConfig(**values), 6, (2, 3), 5)
+    return ClipNetwork(ClipConfig(**values), MAPS, 5)
 
 
 def clips(rows=3, steps=7):
-    return torch.randn(rows, 2, steps, 6, 6, generator=torch.Generator().manual_seed(0))
+    return torch.randn(rows, 2, steps, 36, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -97,7 +98,7 @@ def test_pooled_frames_are_levelled_by_what_is_inside_the_clips_alone():
     spoilt[1, :, 3:], spoilt[2, :, 1:] = 99.0, -99.0
     torch.testing.assert_close(model(spoilt, lengths), network(places="mean")(features, lengths))
     level = model.heads[0].level
-    inside = torch.cat([features[i, 0, :n].mean(dim=1) for i, n in enumerate(lengths)])
+    inside = torch.cat([features[i, 0, :n].unflatten(1, (6, 6)).mean(dim=1) for i, n in enumerate(lengths)])
     torch.testing.assert_close(level.running_mean, 0.1 * inside.mean(dim=0))
 
 
@@ -115,7 +116,7 @@ def test_convlstm_equals_a_cell_written_out():
 
 
 def test_sampling_takes_one_frame_of_each_part():
-    steps = torch.arange(12.0).view(1, 1, 12, 1, 1).expand(2, 2, -1, -1, -1)
+    steps = torch.arange(12.0).view(1, 1, 12, 1).expand(2, 2, -1, -1)
     lengths = torch.tensor([12, 3])
     middle, taken = sample(steps, lengths, 4, jitter=False)
     assert taken.tolist() == [4, 3]
@@ -140,22 +141,28 @@ def test_a_warped_clip_begins_and_ends_where_it_did_and_never_runs_back():
 
 
 def test_frames_that_are_dropped_leave_no_gap():
-    steps = torch.arange(5.0).view(1, 1, 5, 1, 1).expand(3, 2, -1, 2, -1)
+    steps = torch.arange(5.0).view(1, 1, 5, 1).expand(3, 2, -1, 2)
     kept = torch.tensor([[1, 0, 1, 0, 1], [0, 1, 1, 1, 1], [0, 0, 0, 1, 1]]).bool()
     found, lengths = drop_frames(steps, torch.tensor([5, 3, 3]), kept)
     assert lengths.tolist() == [3, 2, 1]
     for row, expected in enumerate([[0, 2, 4], [1, 2], [0]]):  # what lies beyond a clip's length is no frame
-        for places in found[row, :, : lengths[row], :, 0].unbind(0):
-            assert places[:, 0].tolist() == places[:, 1].tolist() == expected
+        for frames in found[row, :, : lengths[row]].unbind(0):
+            assert frames[:, 0].tolist() == frames[:, 1].tolist() == expected
 
 
 def test_training_warps_and_drops_what_it_is_told(monkeypatch):
     model = tiny_classifier()
-    batch = ClipBatch(torch.randn(4, 2, 16, 4, model.encoder.out_channels), torch.tensor([16, 16, 12, 6]),
+    batch = ClipBatch(torch.randn(4, 2, 16, 4 * model.encoder.out_channels), torch.tensor([16, 16, 12, 6]),
                       torch.tensor([0, 1, 2, 3]), [0, 1, 2, 3])  # fmt: skip
     seen = []
 
-    model.network.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[1].tolist())))
+    of_heads = model.network.of_heads
+
+    def watched(features, lengths):
+        seen.append((features, lengths.tolist()))
+        return of_heads(features, lengths)
+
+    monkeypatch.setattr(model.network, "of_heads", watched)
     for flags in ({}, {"time_warp": 0.5}, {"drop_frames": 0.5}):
         system = VideoSystem(model, TrainConfig(out=Path("run")), 0.1, **flags)
         monkeypatch.setattr(system, "mean_over_batch", lambda total, count: total / count)
@@ -175,13 +182,13 @@ def test_save_and_load(tmp_path):
     model.save_pretrained(tmp_path)
     again = VideoModel.from_pretrained(tmp_path)
     assert (again.config, again.labels, again.clip_seconds) == (model.config, model.labels, 0.8)
-    features, lengths = torch.randn(1, 2, 6, 4, model.encoder.out_channels), torch.tensor([6])
+    features, lengths = torch.randn(1, 2, 6, 4 * model.encoder.out_channels), torch.tensor([6])
     with torch.inference_mode():
         assert torch.equal(model.network(features, lengths), again.network(features, lengths))
 
 
 def test_a_finer_stride_has_more_places_and_fewer_layers(tmp_path):
-    model, coarse = tiny_classifier(stride=16), tiny_classifier()
+    model, coarse = tiny_classifier(strides=(16,)), tiny_classifier()
     assert (model.encoder.grid, coarse.encoder.grid) == ((4, 4), (2, 2))
     assert len(model.encoder.state_dict()) < len(coarse.encoder.state_dict())
     clips = torch.rand(1, 2, 3, 3, 64, 64)
@@ -191,9 +198,43 @@ def test_a_finer_stride_has_more_places_and_fewer_layers(tmp_path):
         assert torch.allclose(VideoModel.from_pretrained(tmp_path)(clips), expected, atol=1e-5)
 
 
+def test_each_head_learns_by_itself(monkeypatch):
+    """One that is right leaves the others their loss."""
+    model = tiny_classifier()
+    system = VideoSystem(model, TrainConfig(out=Path("run")), 0.0)
+    monkeypatch.setattr(system, "mean_over_batch", lambda total, count: total / count)
+    batch = ClipBatch(torch.randn(4, 2, 8, 4 * model.encoder.out_channels), torch.full((4,), 8),
+                      torch.arange(4), [0, 1, 2, 3])  # fmt: skip
+    right = 50 * torch.eye(4)
+    monkeypatch.setattr(model.network, "of_heads", lambda *inputs: torch.stack([right, torch.zeros(4, 4)]))
+    assert system.training_step(batch, 0).item() == pytest.approx(np.log(4) / 2, abs=1e-3)
+
+
+@pytest.mark.parametrize("fusion", ["late", "early"])
+def test_each_map_of_each_stream_has_a_head_of_its_own_sizes(fusion):
+    several, fine, coarse = (
+        tiny_classifier(strides=strides, fusion=fusion) for strides in ((16, 32), (16,), (32,))
+    )
+    streams = 2 if fusion == "late" else 1
+    assert [len(each.network.heads) for each in (several, fine, coarse)] == [2 * streams, streams, streams]
+    clips, lengths = torch.rand(1, 2, 3, 3, 64, 64), torch.tensor([3])
+    for i, each in enumerate((fine, coarse)):  # as the heads of two models that see one map each
+        each.encoder.load_state_dict(
+            {name: several.encoder.state_dict()[name] for name in each.encoder.state_dict()}
+        )
+        each.network.heads = several.network.heads[i::2]
+    with torch.inference_mode():
+        alone = [each(clips) for each in (fine, coarse)]
+        torch.testing.assert_close(several(clips), sum(alone) / 2)
+        features = several.encode(clips.flatten(0, 2)).unflatten(0, (1, 2, 3))
+        assert several.network.of_heads(features, lengths).shape == (2 * streams, 1, 4)
+
+
 def test_a_stride_that_the_encoder_does_not_have():
-    with pytest.raises(UsageError, match="maps at strides 2, 4, 8, 16, 32; it cannot be cut at --stride 12"):
-        tiny_classifier(stride=12)
+    with pytest.raises(UsageError, match="maps at strides 2, 4, 8, 16, 32; it cannot be cut at stride 12"):
+        tiny_classifier(strides=(12,))
+    with pytest.raises(UsageError, match="it cannot be cut at stride 12"):
+        tiny_classifier(strides=(12, 32))
 
 
 @pytest.mark.parametrize("head", ["gru", "convlstm"])
@@ -201,7 +242,7 @@ def test_a_stride_that_the_encoder_does_not_have():
 def test_a_size_that_is_no_multiple_of_the_stride(head, encoder):
     model = tiny_classifier(head, encoder, 72)
     with torch.inference_mode():
-        features = model.encode(torch.rand(16, 3, 72, 72)).unflatten(0, (1, 2, 8))  # N, S, T, L, C
+        features = model.encode(torch.rand(16, 3, 72, 72)).unflatten(0, (1, 2, 8))  # N, S, T, F
         assert model.network(features, torch.tensor([8])).shape == (1, len(model.labels))
 
 
@@ -224,7 +265,8 @@ def test_threads_that_share_a_classifier_name_what_one_names(tmp_path):
         *({"head": head} for head in HEADS),
         {"places": "mean"},
         {"fusion": "early", "bidirectional": False},
-        {"stride": 16, "crop": "content"},
+        {"strides": (16,), "crop": "content"},
+        {"strides": (16, 32)},
     ],
 )
 def test_the_engine_names_what_torch_names(tmp_path, sizes):
@@ -240,6 +282,12 @@ def test_the_engine_names_what_torch_names(tmp_path, sizes):
     for one, other in zip(*windows, strict=True):
         assert (one.start, one.end) == (other.start, other.end)
         assert one.probabilities == pytest.approx(other.probabilities, abs=0.02)
+
+
+@pytest.mark.parametrize(("asked", "given"), [("auto", "fp32"), ("fp32", "fp32"), ("bf16", "bf16")])
+def test_the_engine_computes_in_fp32_unless_told_otherwise(tmp_path, asked, given):
+    on_both_engines(ActionClassifier, tiny_classifier(), tmp_path)
+    assert ActionClassifier.from_pretrained(tmp_path, "cpu", asked, engine="graph").precision == given
 
 
 def test_where_a_cropped_clip_shows_its_content_changes_nothing(tmp_path):
