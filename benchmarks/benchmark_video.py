@@ -3,7 +3,7 @@
     python benchmarks/benchmark_video.py --data DIR --report FILE.json
 
 - `clips_over_torch`: clips/s of `ActionClassifier.classify_each` on the engine over those on torch, each in
-  the precision that it takes by itself. Bar: 1.3.
+  the precision that it takes by itself (the engine fp32, torch bf16).
 - `clips_over_encoder`: clips/s of the same on torch, over a plain PyAV loop that converts the same frames to
   RGB plus the bare encoder on ready images, one after the other; same threads. Bar: 0.85.
 - `reading_over_opencv`: frames/s of `read_clip`, over OpenCV's `VideoCapture`, which grabs every frame and
