@@ -29,7 +29,7 @@ class Remembering(nn.Module):
 
 def graphs(model: CaptionModel) -> dict[str, Traced]:
     """The graphs of a model, with inputs to trace and to compare."""
-    looking, remembering = Looking(model.encoder), Remembering(model)
+    looking, remembering = Looking(model.encoder, model.encoder.places), Remembering(model)
     images = [sample_images(model.encoder.preprocess, count) for count in (2, 1, 3)]
     steps: list[tuple[torch.Tensor, ...]] = []
     with torch.inference_mode():

@@ -5,7 +5,7 @@ import json
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from common.encoder import Encoder
 from common.engine import GRAPH_FORMAT, load_graphs, padded
 from common.errors import ModelError
 from common.files import write_aside
@@ -50,15 +49,20 @@ class Traced(NamedTuple):
 
 
 class Looking(nn.Module):
-    """images (N, H, W, 3) -> features (N, L, C), of L places of the grid."""
+    """images (N, H, W, 3) -> features.
 
-    def __init__(self, encoder: Encoder) -> None:
+    Args:
+        model: has the weights.
+        encode: its method, (N, 3, H, W) -> features.
+    """
+
+    def __init__(self, model: nn.Module, encode: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.model, self.encode = model, encode
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        return self.encoder.places(images.permute(0, 3, 1, 2))
+        return self.encode(images.permute(0, 3, 1, 2))
 
 
 class Stepping(nn.Module):

@@ -4,27 +4,14 @@ Notation: M images, N clips, S streams, T frames, F numbers of a frame, K classe
 """
 
 import torch
-from torch import nn
 
-from common.export import Traced, sample_images
+from common.export import Looking, Traced, sample_images
 from video.model import VideoModel
-
-
-class Looking(nn.Module):
-    """images (M, H, W, 3) -> features (M, F)."""
-
-    def __init__(self, model: VideoModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        return self.model.encode(images.permute(0, 3, 1, 2))
 
 
 def graphs(model: VideoModel) -> dict[str, Traced]:
     """The graphs of a model, with frames and clips to trace and to compare."""
-    looking, steps, streams = Looking(model), model.config.frames, len(model.config.streams)
+    looking, steps, streams = Looking(model, model.encode), model.config.frames, len(model.config.streams)
     images = [sample_images(model.encoder.preprocess, count) for count in (2, 1, 3)]
     generator, clips = torch.Generator().manual_seed(0), []
     with torch.inference_mode():

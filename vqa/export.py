@@ -21,7 +21,7 @@ class Remembering(nn.Module):
     def __init__(self, model: VqaModel) -> None:
         super().__init__()
         # one that looks at nothing only counts the images
-        self.looking = Looking(model.encoder) if model.looks else nn.Identity()
+        self.looking = Looking(model.encoder, model.encoder.places) if model.looks else nn.Identity()
         self.network = model.network
 
     def forward(self, images: torch.Tensor) -> Any:
